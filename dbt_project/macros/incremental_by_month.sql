@@ -1,0 +1,114 @@
+{#-
+    A table that is kept up to date month by month.
+
+    The model is written as if for all months, and must have a column source_month. A month is
+    built anew when the loader's audit (raw.loads) has a later load of it than the one from which
+    it was last built; staging.built_months remembers that, in the same transaction. dbt's own
+    incremental models look at the newest rows instead: one trip dated 2098 would silence all
+    later months, and a month that is loaded again would never be seen.
+-#}
+{% materialization incremental_by_month, adapter='postgres' %}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set from_scratch = existing is none or not existing.is_table or should_full_refresh() -%}
+    {%- set new_relation = make_temp_relation(this) if not from_scratch
+        else make_intermediate_relation(target_relation) -%}
+    {%- set grant_config = config.get('grants') -%}
+
+    {{ drop_relation_if_exists(load_cached_relation(new_relation)) }}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {% do allow_parallel_plans() %}
+
+    {%- set months = changed_months(target_relation, from_scratch) -%}
+    {%- set changed = "source_month in ('" ~ (months | map(attribute=0) | join("', '")) ~ "')"
+        if months else 'false' -%}
+    {%- set built = sql if from_scratch
+        else 'select * from (' ~ sql ~ ') as model where ' ~ changed -%}
+
+    {% call statement('main') -%}
+        {{ create_table_as(not from_scratch, new_relation, built) }}
+    {%- endcall %}
+
+    {% if from_scratch %}
+        {% if existing is not none %}{% do adapter.drop_relation(existing) %}{% endif %}
+        {% do adapter.rename_relation(new_relation, target_relation) %}
+        {% do create_indexes(target_relation) %}
+    {% else %}
+        {%- set columns = adapter.get_columns_in_relation(target_relation)
+            | map(attribute='quoted') | join(', ') -%}
+        {% call statement('replace_months') -%}
+            delete from {{ target_relation }} where {{ changed }};
+            insert into {{ target_relation }} ({{ columns }})
+            select {{ columns }} from {{ new_relation }};
+            drop table {{ new_relation }};
+        {%- endcall %}
+    {% endif %}
+
+    {% do remember_built_months(target_relation, months, from_scratch) %}
+    {% do apply_grants(target_relation, grant_config, should_revoke=True) %}
+    {% do persist_docs(target_relation, model) %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+
+{#- Months as (source_month, load_id): all, or those loaded since the relation was last built. -#}
+{% macro changed_months(relation, all_months) %}
+    {%- set query -%}
+        select
+            loads.source_month,
+            max(loads.load_id) as load_id
+        from {{ source('tlc', 'loads') }} as loads
+        group by loads.source_month
+        {% if not all_months -%}
+        except
+        select
+            built_months.source_month,
+            built_months.load_id
+        from staging.built_months
+        where built_months.relation = '{{ relation.schema }}.{{ relation.identifier }}'
+        {%- endif %}
+        order by source_month
+    {%- endset -%}
+    {{ return(run_query(query).rows) }}
+{% endmacro %}
+
+
+{% macro remember_built_months(relation, months, from_scratch) %}
+    {%- set name = relation.schema ~ '.' ~ relation.identifier -%}
+    {% if from_scratch %}
+        {% do run_query("delete from staging.built_months where relation = '" ~ name ~ "'") %}
+    {% endif %}
+    {% for source_month, load_id in months %}
+        {%- set statement -%}
+            insert into staging.built_months (relation, source_month, load_id)
+            values ('{{ name }}', '{{ source_month }}', {{ load_id }})
+            on conflict (relation, source_month) do update set load_id = excluded.load_id
+        {%- endset -%}
+        {% do run_query(statement) %}
+    {% endfor %}
+{% endmacro %}
+
+
+{% macro create_built_months() %}
+    create schema if not exists staging;
+    create table if not exists staging.built_months (
+        relation text,
+        source_month date,
+        load_id bigint not null,
+        primary key (relation, source_month)
+    );
+{% endmacro %}
+
+
+{#-
+    PostgreSQL's planner takes a whole table's rows as too dear to pass between processes. Casting
+    them costs far more, so here it is told that they are free.
+-#}
+{% macro allow_parallel_plans() %}
+    {% do run_query('set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0') %}
+{% endmacro %}

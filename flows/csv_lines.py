@@ -1,0 +1,119 @@
+"""A CSV file's lines: its header, its rows, and the lines that are neither."""
+
+import csv
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from flows.errors import PipelineError
+
+# TLC's data dictionary for yellow taxis, with the names of the files since July 2016.
+COLUMNS = (
+    "vendorid",
+    "tpep_pickup_datetime",
+    "tpep_dropoff_datetime",
+    "passenger_count",
+    "trip_distance",
+    "ratecodeid",
+    "store_and_fwd_flag",
+    "pulocationid",
+    "dolocationid",
+    "payment_type",
+    "fare_amount",
+    "extra",
+    "mta_tax",
+    "tip_amount",
+    "tolls_amount",
+    "improvement_surcharge",
+    "total_amount",
+    "congestion_surcharge",
+)
+OPTIONAL = {"improvement_surcharge", "congestion_surcharge"}  # charged since 2015 and since 2019
+LOADERS_OWN = ("source_month", "source_row", "load_id")
+LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short
+LONGEST_HEADER = 100_000  # bytes
+CHUNK = 1 << 20
+
+
+def read_header(file: BinaryIO, source: str) -> list[str]:
+    """Read the first line; return its column names, trimmed and in lower case.
+
+    Raises:
+        PipelineError: a required column is missing, or a name can't be a column's.
+    """
+    try:
+        text = file.readline(LONGEST_HEADER).decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise PipelineError(f"{source}, line 1: not text in UTF-8. Is it a CSV file?") from None
+    if not text:
+        raise PipelineError(f"{source}, line 1: no header. Get the file anew")
+    names = [name.strip().lower() for name in next(csv.reader([text]))]
+    required = [name for name in COLUMNS if name not in OPTIONAL]
+    wrong = [
+        *(f"no column {name!r}" for name in required if name not in names),
+        *(f"column {position} has no name" for position, name in enumerate(names, 1) if not name),
+        *(f"two columns {name!r}" for name in dict.fromkeys(names) if names.count(name) > 1),
+        *(f"{name!r} is a name of the loader's" for name in names if name in LOADERS_OWN),
+        *(f"{name[:20]!r}… is too long" for name in names if len(name.encode()) > LONGEST_NAME),
+    ]
+    if wrong:
+        raise PipelineError(
+            f"{source}, line 1: {'; '.join(wrong[:5])}. The header must be that of TLC's "
+            "yellow-taxi files since July 2016; additional columns are welcome"
+        )
+    return names
+
+
+def whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The rest of a file, in pieces of about a megabyte that end where a line ends."""
+    while chunk := file.read(CHUNK):
+        yield chunk + file.readline()
+
+
+def good_lines(
+    chunks: Iterator[bytes], width: int, put_aside: Callable[[int, str, str], None]
+) -> Iterator[bytes]:
+    """Pass on the lines that are rows of `width` fields, byte for byte; put the others aside.
+
+    `put_aside` is called with the line's number in the file (the header is 1), its text, and
+    the reason why it is no row.
+    """
+    number = 1
+    for chunk in chunks:
+        good = []
+        for line in chunk.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            line = line.removesuffix(b"\r")
+            if reason := why_malformed(line, width):
+                text = line.decode(errors="backslashreplace").replace("\0", r"\x00")
+                put_aside(number, text, reason)
+            else:
+                good.append(line)
+        if good:
+            yield b"\n".join(good) + b"\n"
+
+
+def why_malformed(line: bytes, width: int) -> str | None:
+    """Why COPY would not take a line as a row of `width` fields; None where it would.
+
+    The rules are those of COPY's CSV format (PostgreSQL's manual, "COPY"): a quote opens or
+    closes a quotation wherever it stands, and only commas outside of one separate fields.
+    pandas' and Python's readers take quotes in the middle of a field as text, and pandas fills
+    up short lines without a word, so neither can stand in for it.
+    """
+    if not line.strip():
+        return "blank line"
+    parts = line.split(b'"')  # every second one is inside of a quotation
+    if len(parts) % 2 == 0:
+        return "a quotation is not closed"
+    fields = 1 + sum(part.count(b",") for part in parts[::2])
+    if fields != width:
+        return f"{fields} fields in place of {width}"
+    if any(b"\r" in part for part in parts[::2]):
+        return "a carriage return within the line"
+    if b"\0" in line:
+        return "a NUL byte"
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return f"byte {error.start + 1} is 0x{line[error.start]:02x}, which is not UTF-8"
+    return None

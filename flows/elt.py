@@ -1,0 +1,125 @@
+"""The pipeline: land months of TLC's taxi trips in PostgreSQL, then have dbt build the models.
+
+    python -m flows.elt --months 2021-01 2021-02
+    python -m flows.elt --source path-or-url
+    python -m flows.elt --source sample
+"""
+
+import argparse
+import re
+import sys
+from datetime import date, datetime
+
+import pandas as pd
+from prefect import flow
+
+from flows.embedded_postgres import ensure_warehouse
+from flows.errors import PipelineError
+from flows.extract import extract
+from flows.load import MAX_MALFORMED_SHARE, load
+from flows.sample import sample_month
+from flows.summary import for_terminal, summarise
+from flows.transform import transform
+from flows.warehouse import address, read_settings
+
+SOURCE = (
+    "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow/"
+    "yellow_tripdata_{month}.csv.gz"
+)
+FIRST_MONTH = "2021-01"
+TABLE_NAME = "yellow_taxi_trips"
+
+
+@flow(name="elt")
+def elt(
+    months: list[str] | None = None,
+    source: str = SOURCE,
+    table_name: str = TABLE_NAME,
+    force: bool = False,
+    full_refresh: bool = False,
+    max_malformed_share: float = MAX_MALFORMED_SHARE,
+) -> pd.DataFrame:
+    """Land months of yellow-taxi trips untouched, then build and test the analysts' tables.
+
+    Args:
+        months: The months to land, each as YYYY-MM. Default: the month in the source's name.
+        source: URL or path of a CSV file, packed with gzip or not; `{month}` in it stands for
+            the month. `sample` makes up a small month.
+        table_name: What the analysts' table of trips is called.
+        force: Fetch and load the months even if the same content is there.
+        full_refresh: Build the models of all months, not only of those that have changed.
+        max_malformed_share: The share of lines that may be no rows, from 0 to 1.
+
+    Returns the accounting of all months: what became of their raw rows.
+    """
+    check_table_name(table_name)
+    sources = source_of_each_month(months, source)
+    ensure_warehouse()
+    for month, url in sources.items():
+        file = extract.with_options(refresh_cache=force)(url)
+        if not file.is_intact():  # the cache remembers a file that has gone or changed since
+            file = extract.with_options(refresh_cache=True)(url)
+        load(file, month, force, max_malformed_share)
+    transform(table_name, full_refresh)
+    return summarise(list(sources), table_name)
+
+
+def source_of_each_month(months: list[str] | None, source: str) -> dict[date, str]:
+    """Which URL or path holds each month's file.
+
+    Raises:
+        PipelineError: a month is not YYYY-MM, or the source says too little or too much.
+    """
+    if months is None:
+        found = re.search(r"20\d\d-(0[1-9]|1[0-2])(?!\d)", source.rpartition("/")[2])
+        if found:
+            months = [found[0]]
+        elif source == "sample" or "{month}" in source:
+            months = [FIRST_MONTH]
+        else:
+            raise PipelineError(f"{source}: its name has no month in it. Give the month: YYYY-MM")
+    if len(months) > 1 and source != "sample" and "{month}" not in source:
+        raise PipelineError(f"{source} is one file for several months: put {{month}} in its name")
+    sources = {}
+    for month in months:
+        try:
+            first_day = datetime.strptime(month, "%Y-%m").date()
+        except ValueError:
+            raise PipelineError(f"{month!r} is no month: give it as YYYY-MM") from None
+        is_sample = source == "sample"
+        sources[first_day] = (
+            str(sample_month(first_day)) if is_sample else source.replace("{month}", month)
+        )
+    return sources
+
+
+def check_table_name(table_name: str) -> None:
+    """Raise a `PipelineError` if a table can't be called so without quotes, or another one is."""
+    taken = {"rejected_trips", "trip_accounting"}
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", table_name) or table_name in taken:
+        raise PipelineError(
+            f"{table_name[:80]!r} can't be the trips' table: use up to 63 lower-case letters, "
+            f"digits and underscores, and not {' or '.join(sorted(taken))}"
+        )
+
+
+def main() -> None:
+    """Run the flow from the command line."""
+    parser = argparse.ArgumentParser(
+        "python -m flows.elt", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--months", nargs="+", metavar="YYYY-MM")
+    parser.add_argument("--source", default=SOURCE, help="URL or path of a CSV[.gz], or 'sample'")
+    parser.add_argument("--table-name", default=TABLE_NAME)
+    parser.add_argument("--force", action="store_true")
+    parser.add_argument("--full-refresh", action="store_true")
+    parser.add_argument("--max-malformed-share", type=float, default=MAX_MALFORMED_SHARE)
+    try:
+        accounting = elt(**vars(parser.parse_args()))
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+    print(f"\n{for_terminal(accounting)}\n")
+
+
+if __name__ == "__main__":
+    main()

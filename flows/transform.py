@@ -1,0 +1,67 @@
+"""Transform: `dbt build`, each model and each test as a task of its own in Prefect."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+
+from dbt_common.events.base_types import EventLevel
+from prefect import flow
+from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+
+from flows.errors import PipelineError
+from flows.warehouse import ROOT, connect
+
+PROJECT = ROOT / "dbt_project"
+
+
+@flow(name="transform", flow_run_name="transform {table_name}")
+def transform(table_name: str = "yellow_taxi_trips", full_refresh: bool = False) -> None:
+    """Build and test the models of the months that were loaded since they were last built.
+
+    With `full_refresh`, of all months.
+
+    Raises:
+        PipelineError: a model or a test has failed; the message names it.
+    """
+    arguments = ["build", "--no-use-colors", "--vars", json.dumps({"trips_table": table_name})]
+    if full_refresh:
+        arguments.append("--full-refresh")
+    # A target folder of its own keeps builds that run at the same time apart.
+    with TemporaryDirectory(prefix="dbt-target-") as target, warehouse_in_environment():
+        runner = PrefectDbtRunner(
+            settings=PrefectDbtSettings(
+                project_dir=PROJECT,
+                profiles_dir=PROJECT,
+                target_path=target,
+                log_level=EventLevel.WARN,  # Prefect's tasks tell of the rest
+            )
+        )
+        try:
+            runner.invoke(arguments)
+        except ValueError as error:  # "Failures detected during invocation of dbt command ..."
+            raise PipelineError(" ".join(str(error).split())) from None
+
+
+@contextmanager
+def warehouse_in_environment() -> Iterator[None]:
+    """Point `dbt_project/profiles.yml`, which reads POSTGRES_*, where the Prefect block points."""
+    with connect() as connection:
+        url = connection.engine.url
+    values = {
+        "POSTGRES_HOST": url.host,
+        "POSTGRES_PORT": str(url.port or 5432),
+        "POSTGRES_USER": url.username,
+        "POSTGRES_PASSWORD": url.password,
+        "POSTGRES_DB": url.database,
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update({name: value for name, value in values.items() if value is not None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

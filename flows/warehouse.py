@@ -1,0 +1,137 @@
+"""The warehouse: its settings, the Prefect block that holds them, and the way to connect."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL, Connection, NullPool, create_engine
+from sqlalchemy.exc import OperationalError
+
+from flows.errors import PipelineError
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_FILE = ROOT / ".env"
+BLOCK_NAME = "postgres-connector"
+OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16
+
+
+class Settings(BaseSettings):
+    """Where PostgreSQL is and who we are there, from POSTGRES_* in the environment or `.env`.
+
+    `docker-compose.yml` and `dbt_project/profiles.yml` read the same five variables, with the
+    same defaults.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="POSTGRES_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore"
+    )
+
+    host: str = "localhost"
+    port: int = 5432
+    user: str = "root"
+    password: SecretStr = SecretStr("root")
+    db: str = "ny_taxi"
+
+    @property
+    def url(self) -> URL:
+        """The same for SQLAlchemy; `str()` of it hides the password."""
+        return URL.create(
+            "postgresql+psycopg2",
+            self.user,
+            self.password.get_secret_value(),
+            self.host,
+            self.port,
+            self.db,
+        )
+
+
+def read_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        PipelineError: a variable has a value that it can't have.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"POSTGRES_{first['loc'][0]}".upper()
+        raise PipelineError(
+            f"{name} is {first['input']!r}: {first['msg']}. Correct it in {ENV_FILE} "
+            "or in the environment"
+        ) from None
+
+
+def load_block() -> SqlAlchemyConnector | None:
+    """The Prefect block `postgres-connector`, or None where it does not exist yet."""
+    try:
+        return SqlAlchemyConnector.load(BLOCK_NAME)
+    except ValueError:  # "Unable to find block document"
+        return None
+
+
+def save_block(settings: Settings) -> SqlAlchemyConnector:
+    """Create the Prefect block `postgres-connector` from the settings, or replace what it says."""
+    block = SqlAlchemyConnector(
+        connection_info=ConnectionComponents(
+            driver=SyncDriver.POSTGRESQL_PSYCOPG2,
+            username=settings.user,
+            password=settings.password,
+            host=settings.host,
+            port=settings.port,
+            database=settings.db,
+        )
+    )
+    block.save(BLOCK_NAME, overwrite=True)
+    return block
+
+
+def block_url(block: SqlAlchemyConnector) -> URL:
+    """The URL that a block holds, whether a person filled it in by parts or as a whole."""
+    return block.get_engine(poolclass=NullPool).url
+
+
+class Unreachable(PipelineError):
+    """No server answers at an address, or it does not let us in."""
+
+
+@contextmanager
+def connect(target: Settings | SqlAlchemyConnector | None = None) -> Iterator[Connection]:
+    """Connect to the warehouse; without a target, to the one that the Prefect block names.
+
+    Raises:
+        Unreachable: no server answers there, or it does not accept these credentials.
+        PipelineError: the server is older than PostgreSQL 16.
+    """
+    target = target or load_block() or read_settings()
+    if isinstance(target, Settings):
+        engine = create_engine(target.url, poolclass=NullPool)
+    else:
+        engine = target.get_engine(poolclass=NullPool)
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        raise Unreachable(
+            f"the warehouse {address(engine.url)} can't be reached: {first_line(error.orig)}"
+        ) from None
+    with connection:
+        major = connection.connection.driver_connection.server_version // 10_000
+        if major < OLDEST_VERSION:
+            raise PipelineError(
+                f"{address(engine.url)} is PostgreSQL {major}, and {OLDEST_VERSION} is the oldest "
+                "that will do: point POSTGRES_HOST and POSTGRES_PORT at a newer server"
+            )
+        yield connection
+
+
+def address(url: URL) -> str:
+    """The warehouse's name for people: everything but the password."""
+    return f"{url.username}@{url.host}:{url.port or 5432}/{url.database}"
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line: libpq and PostgreSQL add hints and context below it."""
+    return str(error).strip().partition("\n")[0]

@@ -27,11 +27,11 @@ from flows.warehouse import (
     Settings,
     Unreachable,
     address,
-    block_url,
     connect,
     load_block,
     read_settings,
     save_block,
+    url_of,
 )
 
 DATA_DIR = ROOT / "data" / "postgres"
@@ -64,7 +64,7 @@ def ensure_warehouse() -> None:
     if block is None:
         save_block(ensure_server(settings))
         return
-    url = block_url(block)
+    url = url_of(block)
     try:
         with connect(block):
             if url != settings.url:

@@ -12,10 +12,12 @@ class PipelineError(Exception):
 
 
 class _OneLine(logging.Filter):
-    """Takes the traceback off a log record that reports a `PipelineError`."""
+    """Takes the traceback off a log record where it would tell a person nothing."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], PipelineError):
+        error = record.exc_info[1] if record.exc_info else None
+        is_dbt_node = type(error) is Exception and str(error).startswith("Node ")  # prefect-dbt's
+        if isinstance(error, PipelineError) or is_dbt_node:
             record.exc_info = None
         return True
 

@@ -40,8 +40,10 @@ def transform(table_name: str = "yellow_taxi_trips", full_refresh: bool = False)
         )
         try:
             runner.invoke(arguments)
-        except ValueError as error:  # "Failures detected during invocation of dbt command ..."
-            raise PipelineError(" ".join(str(error).split())) from None
+        except ValueError as error:
+            # "Failures detected during invocation of dbt command '…':", then a failure a line
+            _, _, failures = str(error).partition("':")
+            raise PipelineError(f"dbt build: {' '.join(failures.split())}") from None
 
 
 @contextmanager

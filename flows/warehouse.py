@@ -8,6 +8,7 @@ from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDr
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, Connection, NullPool, create_engine
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from flows.errors import PipelineError
@@ -16,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 BLOCK_NAME = "postgres-connector"
 OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16
+
+CONNECT_ARGS = {"connect_timeout": 10, "application_name": "nyc-taxi-elt"}
 
 
 class Settings(BaseSettings):
@@ -89,9 +92,12 @@ def save_block(settings: Settings) -> SqlAlchemyConnector:
     return block
 
 
-def block_url(block: SqlAlchemyConnector) -> URL:
+def url_of(block: SqlAlchemyConnector) -> URL:
     """The URL that a block holds, whether a person filled it in by parts or as a whole."""
-    return block.get_engine(poolclass=NullPool).url
+    info = block.connection_info
+    if isinstance(info, ConnectionComponents):
+        return info.create_url()
+    return make_url(info.get_secret_value() if hasattr(info, "get_secret_value") else str(info))
 
 
 class Unreachable(PipelineError):
@@ -107,22 +113,23 @@ def connect(target: Settings | SqlAlchemyConnector | None = None) -> Iterator[Co
         PipelineError: the server is older than PostgreSQL 16.
     """
     target = target or load_block() or read_settings()
-    if isinstance(target, Settings):
-        engine = create_engine(target.url, poolclass=NullPool)
+    if isinstance(target, SqlAlchemyConnector):
+        url, connect_args = url_of(target), target.connect_args or {}
     else:
-        engine = target.get_engine(poolclass=NullPool)
+        url, connect_args = target.url, {}
+    engine = create_engine(url, connect_args=CONNECT_ARGS | connect_args, poolclass=NullPool)
     try:
         connection = engine.connect()
     except OperationalError as error:
         raise Unreachable(
-            f"the warehouse {address(engine.url)} can't be reached: {first_line(error.orig)}"
+            f"the warehouse {address(url)} can't be reached: {first_line(error.orig)}"
         ) from None
     with connection:
         major = connection.connection.driver_connection.server_version // 10_000
         if major < OLDEST_VERSION:
             raise PipelineError(
-                f"{address(engine.url)} is PostgreSQL {major}, and {OLDEST_VERSION} is the oldest "
-                "that will do: point POSTGRES_HOST and POSTGRES_PORT at a newer server"
+                f"{address(url)} is PostgreSQL {major}, and {OLDEST_VERSION} is the oldest that "
+                "will do: point POSTGRES_HOST and POSTGRES_PORT at a newer server"
             )
         yield connection
 

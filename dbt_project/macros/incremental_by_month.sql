@@ -15,7 +15,7 @@
         else make_intermediate_relation(target_relation) -%}
     {%- set grant_config = config.get('grants') -%}
 
-    {{ drop_relation_if_exists(load_cached_relation(new_relation)) }}
+    {% if from_scratch %}{{ drop_relation_if_exists(load_cached_relation(new_relation)) }}{% endif %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% do allow_parallel_plans() %}

@@ -34,7 +34,7 @@ renamed as (
 
         nullif(trim(store_and_fwd_flag), '') as store_and_fwd_flag,
         {%- for raw_name, name, type in typed_columns %}
-        {{ safe_cast(raw_name, type) }} as {{ name }},
+        {{ cast_or_null(raw_name, type) }} as {{ name }},
         {%- endfor %}
 
         nullif(concat_ws(

@@ -22,7 +22,7 @@
     ({{ column }} ~ '^\s*[+-]?\d{1,5}\.0*\s*$' and pg_input_is_valid(split_part({{ column }}, '.', 1), 'smallint'))
 {%- endmacro %}
 
-{% macro safe_cast(column, type) -%}
+{% macro cast_or_null(column, type) -%}
     {%- if type == 'smallint' -%}
         case
             when pg_input_is_valid({{ column }}, 'smallint') then {{ column }}::smallint

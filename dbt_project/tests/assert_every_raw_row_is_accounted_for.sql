@@ -1,0 +1,10 @@
+-- A raw row is a trip, a trip without passengers, or rejected; and all that the loader counted
+-- are there. Returns the months of which this is not so.
+select accounting.*
+from {{ ref('trip_accounting') }} as accounting
+inner join {{ ref('stg_tlc__loads') }} as loads
+    on accounting.load_id = loads.load_id
+where
+    accounting.raw_rows
+    <> accounting.trips + accounting.zero_passenger_trips + accounting.rejected_trips
+    or accounting.raw_rows <> loads.row_count

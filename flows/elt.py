@@ -1,8 +1,8 @@
 """The pipeline: land months of TLC's taxi trips in PostgreSQL, then have dbt build the models.
 
-    python -m flows.elt --months 2021-01 2021-02
-    python -m flows.elt --source path-or-url
-    python -m flows.elt --source sample
+python -m flows.elt --months 2021-01 2021-02
+python -m flows.elt --source path-or-url
+python -m flows.elt --source sample
 """
 
 import argparse
@@ -10,7 +10,6 @@ import re
 import sys
 from datetime import date, datetime
 
-import pandas as pd
 from prefect import flow
 
 from flows.embedded_postgres import ensure_warehouse
@@ -18,9 +17,8 @@ from flows.errors import PipelineError
 from flows.extract import extract
 from flows.load import MAX_MALFORMED_SHARE, load
 from flows.sample import sample_month
-from flows.summary import for_terminal, summarise
+from flows.summary import Summary, summarise
 from flows.transform import transform
-from flows.warehouse import address, read_settings
 
 SOURCE = (
     "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow/"
@@ -38,7 +36,7 @@ def elt(
     force: bool = False,
     full_refresh: bool = False,
     max_malformed_share: float = MAX_MALFORMED_SHARE,
-) -> pd.DataFrame:
+) -> Summary:
     """Land months of yellow-taxi trips untouched, then build and test the analysts' tables.
 
     Args:
@@ -50,7 +48,9 @@ def elt(
         full_refresh: Build the models of all months, not only of those that have changed.
         max_malformed_share: The share of lines that may be no rows, from 0 to 1.
 
-    Returns the accounting of all months: what became of their raw rows.
+    Raises:
+        PipelineError: anything that is not a bug, in one line.
+
     """
     check_table_name(table_name)
     sources = source_of_each_month(months, source)
@@ -69,6 +69,7 @@ def source_of_each_month(months: list[str] | None, source: str) -> dict[date, st
 
     Raises:
         PipelineError: a month is not YYYY-MM, or the source says too little or too much.
+
     """
     if months is None:
         found = re.search(r"20\d\d-(0[1-9]|1[0-2])(?!\d)", source.rpartition("/")[2])
@@ -115,10 +116,9 @@ def main() -> None:
     parser.add_argument("--full-refresh", action="store_true")
     parser.add_argument("--max-malformed-share", type=float, default=MAX_MALFORMED_SHARE)
     try:
-        accounting = elt(**vars(parser.parse_args()))
+        print(elt(**vars(parser.parse_args())))
     except PipelineError as error:
         sys.exit(f"error: {error}")
-    print(f"\n{for_terminal(accounting)}\n")
 
 
 if __name__ == "__main__":

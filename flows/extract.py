@@ -79,6 +79,7 @@ def extract(source: str, folder: Path = FOLDER) -> SourceFile:
     Raises:
         SourceUnavailable: the host can't be reached, breaks off, or is overloaded.
         PipelineError: there is no such file, or it is not a whole CSV.
+
     """
     logger = get_run_logger()
     scheme = urlsplit(source).scheme
@@ -149,9 +150,7 @@ def verify(source: str, path: Path) -> SourceFile:
         raise PipelineError(
             f"{source}: {error.strerror}. Give an http(s) URL or the path of a CSV file"
         ) from None
-    return SourceFile(
-        source, path, found.st_size, found.st_mtime_ns, csv_bytes, digest.hexdigest()
-    )
+    return SourceFile(source, path, found.st_size, found.st_mtime_ns, csv_bytes, digest.hexdigest())
 
 
 def refuse_web_page(source: str, beginning: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
@@ -24,12 +25,17 @@ def transform(table_name: str = "yellow_taxi_trips", full_refresh: bool = False)
 
     Raises:
         PipelineError: a model or a test has failed; the message names it.
+
     """
     arguments = ["build", "--no-use-colors", "--vars", json.dumps({"trips_table": table_name})]
     if full_refresh:
         arguments.append("--full-refresh")
     # A target folder of its own keeps builds that run at the same time apart.
-    with TemporaryDirectory(prefix="dbt-target-") as target, warehouse_in_environment():
+    with (
+        TemporaryDirectory(prefix="dbt-target-") as target,
+        warehouse_in_environment(),
+        waiting_for_node_tasks(),
+    ):
         runner = PrefectDbtRunner(
             settings=PrefectDbtSettings(
                 project_dir=PROJECT,
@@ -67,3 +73,19 @@ def warehouse_in_environment() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def waiting_for_node_tasks() -> Iterator[None]:
+    """Let the tasks of dbt's nodes end before the flow does.
+
+    prefect-dbt runs each in a thread (its function is `run_task`) and waits for none of them:
+    the last states would be lost.
+    """
+    before = set(threading.enumerate())
+    try:
+        yield
+    finally:
+        for thread in set(threading.enumerate()) - before:
+            if thread.name.endswith("(run_task)"):
+                thread.join(timeout=60)

@@ -56,6 +56,7 @@ def read_settings() -> Settings:
 
     Raises:
         PipelineError: a variable has a value that it can't have.
+
     """
     try:
         return Settings()
@@ -111,6 +112,7 @@ def connect(target: Settings | SqlAlchemyConnector | None = None) -> Iterator[Co
     Raises:
         Unreachable: no server answers there, or it does not accept these credentials.
         PipelineError: the server is older than PostgreSQL 16.
+
     """
     target = target or load_block() or read_settings()
     if isinstance(target, SqlAlchemyConnector):

@@ -1,6 +1,12 @@
 -- A raw row is a trip, a trip without passengers, or rejected; and all that the loader counted
 -- are there. Returns the months of which this is not so.
-select accounting.*
+select
+    accounting.source_month,
+    accounting.raw_rows,
+    accounting.trips,
+    accounting.zero_passenger_trips,
+    accounting.rejected_trips,
+    loads.row_count
 from {{ ref('trip_accounting') }} as accounting
 inner join {{ ref('stg_tlc__loads') }} as loads
     on accounting.load_id = loads.load_id

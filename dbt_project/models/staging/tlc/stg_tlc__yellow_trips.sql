@@ -34,16 +34,16 @@ renamed as (
 
         nullif(trim(store_and_fwd_flag), '') as store_and_fwd_flag,
         {%- for raw_name, name, type in typed_columns %}
-        {{ cast_or_null(raw_name, type) }} as {{ name }},
+            {{ cast_or_null(raw_name, type) }} as {{ name }},
         {%- endfor %}
 
         nullif(concat_ws(
             '; ',
             {%- for raw_name, name, type in typed_columns %}
-            case
-                when not {{ is_castable(raw_name, type) }} and trim({{ raw_name }}) <> ''
-                    then '{{ raw_name }} is no {{ type }}'
-            end{{ ',' if not loop.last }}
+                case
+                    when not {{ is_castable(raw_name, type) }} and trim({{ raw_name }}) <> ''
+                        then '{{ raw_name }} is no {{ type }}'
+                end{{ ',' if not loop.last }}
             {%- endfor %}
         ), '') as rejection_reasons,
         to_jsonb(source) - array['source_month', 'source_row', 'load_id'] as raw_values

@@ -1,0 +1,56 @@
+# `make run` and `make test` need python 3.11 to 3.13 and make; everything else they fetch.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format psql down lock clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
+
+run: $(INSTALLED)  ## load a month and build the models: MONTH=2021-01, SOURCE=path-or-url, or a sample
+	@$(BIN)/python -m flows.elt $(if $(MONTH),--months $(MONTH)) \
+		$(if $(SOURCE),--source "$(SOURCE)",$(if $(MONTH),,--source sample)) $(ARGS)
+
+test: $(INSTALLED)  ## run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)  ## check the style of Python and SQL
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests
+
+format: $(INSTALLED)  ## put Python and SQL into that style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project/models dbt_project/tests
+
+psql: $(INSTALLED)  ## open psql on the warehouse
+	@$(BIN)/python -m flows.embedded_postgres psql $(ARGS)
+
+down: $(INSTALLED)  ## stop the PostgreSQL that `make run` started
+	@$(BIN)/python -m flows.embedded_postgres stop
+
+lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --group dev --output-file requirements.lock \
+		pyproject.toml
+
+clean: down  ## delete the warehouse, the downloads and the environment
+	rm -rf data .venv
+
+# The lock file names every package's version and hashes. uv installs it in seconds, pip in minutes.
+# The .pth file has every Python program of the environment, dbt too, read the settings in .env.
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) \
+		else f"python 3.11 to 3.13 is needed, not {sys.version.split()[0]}: set PYTHON=...")'
+	@$(PYTHON) -m venv --clear .venv
+	@echo "Installing the locked packages into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		"$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
+	@$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python \
+		requirements.lock
+	@echo 'import os, sys, dotenv; dotenv.load_dotenv(os.path.join(sys.prefix, os.pardir, ".env"))' \
+		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/settings.pth"
+	@touch $(INSTALLED)

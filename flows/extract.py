@@ -74,7 +74,8 @@ def is_worth_a_retry(_task: Task, _run: TaskRun, state: State) -> bool:
 def extract(source: str, folder: Path = FOLDER) -> SourceFile:
     """Get a CSV file, packed with gzip or not, and read it once to its end.
 
-    A URL is downloaded into `folder`; a path is used where it is.
+    What an http(s) URL names is downloaded into `folder`; a file is used where it is, and its
+    path must be absolute, since the cache takes the same path for the same file.
 
     Raises:
         SourceUnavailable: the host can't be reached, breaks off, or is overloaded.
@@ -88,7 +89,7 @@ def extract(source: str, folder: Path = FOLDER) -> SourceFile:
     elif "://" in source:
         raise PipelineError(f"{source}: only http(s) URLs and paths of files can be read")
     else:
-        path = Path(source).expanduser().resolve()
+        path = Path(source)
     file = verify(source, path)
     logger.info("%s: %s, %s of CSV", source, megabytes(file.bytes), megabytes(file.csv_bytes))
     return file

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, Connection, NullPool, create_engine
 from sqlalchemy.engine import make_url
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     )
 
     host: str = "localhost"
-    port: int = 5432
+    port: int = Field(5432, ge=1, le=65_535)
     user: str = "root"
     password: SecretStr = SecretStr("root")
     db: str = "ny_taxi"

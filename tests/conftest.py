@@ -32,6 +32,7 @@ os.environ |= {
     "PREFECT_HOME": str(HOME / "prefect"),
     "PREFECT_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # some tests run a task by itself
     "POSTGRES_HOST": "127.0.0.1",
     "POSTGRES_PORT": str(free_port()),
     "POSTGRES_USER": "taxi",
@@ -44,10 +45,17 @@ from flows.warehouse import Settings, connect, read_settings, save_block  # noqa
 
 
 @pytest.fixture(scope="session", autouse=True)
-def clean_up():
+def home():
+    """The folder of the whole suite's files."""
     HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
-    yield
+    yield HOME
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    return free_port()
 
 
 @pytest.fixture(scope="session")

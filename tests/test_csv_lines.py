@@ -53,7 +53,7 @@ def test_surcharges_that_older_files_do_not_have_are_not_required():
     ],
 )
 def test_a_header_that_will_not_do_is_refused_in_one_line(line, said):
-    with pytest.raises(PipelineError, match="^trips.csv, line 1: ") as refusal:
+    with pytest.raises(PipelineError, match=r"^trips\.csv, line 1: ") as refusal:
         header_of(line)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)

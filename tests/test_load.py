@@ -1,0 +1,195 @@
+"""A month is loaded whole or not at all, and no line is lost."""
+
+import threading
+from datetime import date
+
+import pytest
+from prefect import flow
+
+from flows.errors import PipelineError
+from flows.extract import verify
+from flows.load import MAX_MALFORMED_SHARE, Load, load, replace_month
+from flows.sample import HEADER, sample_month
+from flows.warehouse import connect
+
+JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
+ROW = "1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0,0.3,11.8,2.5"
+
+
+@pytest.fixture
+def land(warehouse, tmp_path):
+    """Load a file of the given lines; the header is added."""
+
+    def run(
+        lines, month=JANUARY, header=HEADER, force=False, max_share=MAX_MALFORMED_SHARE
+    ) -> Load:
+        path = tmp_path / "trips.csv"
+        content = "\n".join([header, *lines]) + "\n"
+        path.write_bytes(content.encode(errors="surrogateescape"))
+        return replace_month(verify(str(path), path), month, force, max_share)
+
+    return run
+
+
+def test_every_value_is_kept_as_the_text_that_it_was(land, query):
+    land([ROW.replace("2.10", " .20 ")])
+    assert query(
+        "select trip_distance, fare_amount, store_and_fwd_flag from raw.yellow_tripdata"
+    ) == [(" .20 ", "8", "N")]
+
+
+def test_rows_know_their_month_their_place_in_the_file_and_their_load(land, query):
+    land([ROW, ROW, ROW], FEBRUARY)
+    rows = query("select source_month, source_row, load_id from raw.yellow_tripdata")
+    assert rows == [(FEBRUARY, 1, 1), (FEBRUARY, 2, 1), (FEBRUARY, 3, 1)]
+
+
+def test_a_month_is_replaced_and_no_other(land, query):
+    land([ROW] * 2, JANUARY)
+    land([ROW] * 3, FEBRUARY)
+    land([ROW] * 5, JANUARY)
+    counts = "select source_month, count(*) from raw.yellow_tripdata group by 1 order by 1"
+    assert query(counts) == [(JANUARY, 5), (FEBRUARY, 3)]
+
+
+def test_the_same_content_is_not_loaded_twice(land, query):
+    assert not land([ROW]).was_there
+    again = land([ROW])
+    assert again.was_there
+    assert again.rows == 1
+    assert query("select count(*) from raw.loads") == [(1,)]
+
+
+def test_unless_it_is_forced(land, query):
+    land([ROW])
+    assert not land([ROW], force=True).was_there
+    assert query("select load_id from raw.yellow_tripdata") == [(2,)]
+
+
+def test_the_audit_has_a_row_a_load(warehouse, query, tmp_path):
+    path = tmp_path / "trips.csv"
+    path.write_text("\n".join([HEADER, ROW, ROW, "1,2"]))
+
+    @flow
+    def parent() -> None:
+        load(verify(str(path), path), JANUARY, max_malformed_share=0.5)
+
+    root = parent(return_state=True).state_details.flow_run_id
+    [audit] = query(
+        "select source_month, source, sha256, bytes, row_count, malformed_lines, flow_run_id,"
+        " started_at < finished_at from raw.loads"
+    )
+    expected = verify(str(path), path)
+    assert audit == (*(JANUARY, str(path), expected.sha256, path.stat().st_size, 2, 1, root, True),)
+
+
+def test_lines_that_are_no_rows_are_put_aside_and_the_rest_is_loaded(land, query):
+    result = land([*[ROW] * 300, "1,2", ROW, f"{ROW},", ROW.replace("N", "\udcff")])
+    assert (result.rows, result.malformed_lines) == (301, 3)
+    assert query("select line_number, line, reason from raw.malformed_lines order by 1") == [
+        (302, "1,2", "2 fields in place of 18"),
+        (304, f"{ROW},", "19 fields in place of 18"),
+        (305, ROW.replace("N", r"\xff"), "byte 52 is 0xff, which is not UTF-8"),
+    ]
+
+
+def test_a_blank_line_after_the_header_is_no_row(land):
+    assert land(["", *[ROW] * 200]).rows == 200
+
+
+def test_an_end_of_copy_marker_ends_nothing(land):
+    result = land([*[ROW] * 100, "\\.", *[ROW] * 100])
+    assert (result.rows, result.malformed_lines) == (200, 1)
+
+
+def test_malformed_lines_are_those_of_the_months_latest_load(land, query):
+    land(["1,2", *[ROW] * 200])
+    land([*[ROW] * 200, "1,2,3"])
+    assert query("select load_id, line from raw.malformed_lines") == [(2, "1,2,3")]
+
+
+def test_too_many_malformed_lines_change_nothing(land, query):
+    land([ROW])
+    with pytest.raises(
+        PipelineError, match=r"line 3: 2 fields in place of 18; 1 of 50 lines .* 2.0%"
+    ):
+        land([ROW, "1,2", *[ROW] * 48])
+    assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
+    assert query("select count(*) from raw.malformed_lines") == [(0,)]
+
+
+def test_a_file_without_rows_does_not_empty_the_month(land, query):
+    land([ROW])
+    with pytest.raises(PipelineError, match="no rows"):
+        land([])
+    assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
+
+
+def test_a_header_without_a_required_column_is_refused(land):
+    with pytest.raises(PipelineError, match="line 1: no column 'passenger_count'"):
+        land([ROW], header=HEADER.replace("passenger_count", "riders"))
+
+
+def test_an_additional_column_is_kept(land, query):
+    land([ROW], JANUARY)
+    land([f"{ROW},1.25"], FEBRUARY, header=f"{HEADER},Airport_fee")
+    land([ROW, ROW], JANUARY)
+    fees = "select airport_fee, count(*) from raw.yellow_tripdata group by 1 order by 1"
+    assert query(fees) == [("1.25", 1), (None, 2)]
+
+
+def test_header_names_are_no_sql(land, query):
+    name = 'x"; drop table raw.loads; --'
+    land([f"{ROW},1"], header=f"{HEADER},{name.replace(chr(34), chr(34) * 2)}")
+    assert query("select count(*) from raw.loads") == [(1,)]
+
+
+def test_columns_may_stand_in_another_order(land, query):
+    columns, values = HEADER.split(","), ROW.split(",")
+    land([",".join(values[::-1])], header=",".join(columns[::-1]))
+    assert query("select vendorid, total_amount from raw.yellow_tripdata") == [("1", "11.8")]
+
+
+def test_readers_see_the_old_month_until_the_new_one_is_there(warehouse):
+    """A reader counts all the time while a month is replaced: it sees 1,000 rows or 2,000."""
+    small, large = (verify("sample", sample_month(JANUARY, rows)) for rows in (1_000, 2_000))
+    replace_month(small, JANUARY, False, 0)
+    seen, done = [], threading.Event()
+
+    def read():
+        with connect(warehouse) as connection:
+            while not done.is_set():
+                rows = connection.exec_driver_sql("select count(*) from raw.yellow_tripdata")
+                seen.append(rows.scalar_one())
+                connection.rollback()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for file in (large, small, large, small):
+        replace_month(file, JANUARY, True, 0)
+    done.set()
+    reader.join()
+    assert set(seen) == {1_000, 2_000}
+
+
+def test_a_load_that_breaks_off_leaves_what_was_there(land, query, monkeypatch):
+    land([ROW])
+
+    def break_off(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.load.attach_partition", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        land([ROW, ROW])
+    assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
+    tables = "select count(*) from pg_tables where schemaname = 'raw'"
+    assert query(tables) == [(4,)]  # the parent, its one partition, the audit, malformed lines
+
+
+def test_a_lock_that_somebody_holds_is_waited_for_only_so_long(land, warehouse, monkeypatch):
+    land([ROW])
+    monkeypatch.setattr("flows.load.LOCK_TIMEOUT", "200ms")
+    with connect(warehouse) as reader, reader.begin():
+        reader.exec_driver_sql("select * from raw.yellow_tripdata")
+        with pytest.raises(PipelineError, match=r"2021-01 stays as it was: .*lock timeout"):
+            land([ROW, ROW])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -91,17 +92,27 @@ def postgres():
     embedded_postgres.stop(HOME / "postgres")
 
 
+@pytest.fixture(scope="session")
+def new_database(postgres):
+    """Make an empty database; return its settings."""
+
+    def make() -> Settings:
+        name = f"test_{next(DATABASES)}"
+        with connect(postgres) as connection:
+            driver = connection.connection.driver_connection
+            driver.autocommit = True
+            driver.cursor().execute(f"create database {name}")
+        return postgres.model_copy(update={"db": name})
+
+    return make
+
+
 @pytest.fixture
-def database(postgres, monkeypatch) -> Settings:
-    """An empty database; the settings in the environment name it."""
-    name = f"test_{next(DATABASES)}"
-    with connect(postgres) as connection:
-        driver = connection.connection.driver_connection
-        driver.rollback()
-        driver.autocommit = True
-        driver.cursor().execute(f"create database {name}")
-    monkeypatch.setenv("POSTGRES_DB", name)
-    return read_settings()
+def database(new_database, monkeypatch) -> Settings:
+    """An empty database that the settings in the environment name."""
+    settings = new_database()
+    monkeypatch.setenv("POSTGRES_DB", settings.db)
+    return settings
 
 
 @pytest.fixture
@@ -114,10 +125,10 @@ def warehouse(database, prefect_server) -> Settings:
 @pytest.fixture
 def query(database):
     """Run a statement on the test's database; return its rows."""
+    return partial(run_query, database)
 
-    def run(statement: str) -> list[tuple]:
-        with connect(database) as connection, connection.begin():
-            result = connection.exec_driver_sql(statement)
-            return [tuple(row) for row in result] if result.returns_rows else []
 
-    return run
+def run_query(settings: Settings, statement: str) -> list[tuple]:
+    with connect(settings) as connection, connection.begin():
+        result = connection.exec_driver_sql(statement)
+        return [tuple(row) for row in result] if result.returns_rows else []

@@ -224,10 +224,11 @@ def create_partition(cursor: Cursor, month: date, load_id: int, columns: list[st
     """Make the table that is to become the month's partition, with defaults for what COPY lacks.
 
     A sequence of this session numbers the rows, and leaves no trace. (An identity column would
-    be simpler, but PostgreSQL 17 and later attach no table that has one.)
+    be simpler, but PostgreSQL 17 and later attach no table that has one.) The constraint tells
+    PostgreSQL that all rows are the month's, which it would otherwise read them for.
     """
     table = new_partition(month)
-    run(cursor, "create temporary sequence source_row_numbers")
+    run(cursor, "create temporary sequence source_row_numbers cache 10000")
     run(cursor, "create table {} (like raw.yellow_tripdata)", table)
     for column in columns:
         if column not in COLUMNS:
@@ -235,8 +236,9 @@ def create_partition(cursor: Cursor, month: date, load_id: int, columns: list[st
     run(
         cursor,
         "alter table {} alter source_month set default {}, alter load_id set default {},"
-        " alter source_row set default nextval('source_row_numbers')",
-        *(table, Literal(month), Literal(load_id)),
+        " alter source_row set default nextval('source_row_numbers'),"
+        " add constraint is_of_month check (source_month = {})",
+        *(table, Literal(month), Literal(load_id), Literal(month)),
     )
     return table
 
@@ -305,28 +307,25 @@ def report(chunks: Iterator[bytes], advance: Callable[[int], None]) -> Iterator[
 def attach_partition(cursor: Cursor, month: date, load_id: int, columns: list[str]) -> None:
     """Put the new partition in the place of the month's old one."""
     name = f"yellow_tripdata_{month:%Y_%m}"
-    table, old = new_partition(month), Identifier("raw", name)
-    run(
-        cursor,
-        "alter table {} alter source_month drop default, alter source_row drop default,"
-        " alter load_id drop default",
-        table,
-    )
-    run(cursor, "drop sequence source_row_numbers")
+    partition = Identifier("raw", name)
     for column in columns:
         if column not in COLUMNS:
-            run(
-                cursor,
-                "alter table raw.yellow_tripdata add column if not exists {} text",
-                Identifier(column),
-            )
-    run(cursor, "drop table if exists {}", old)
-    run(cursor, "alter table {} rename to {}", table, Identifier(name))
+            statement = "alter table raw.yellow_tripdata add column if not exists {} text"
+            run(cursor, statement, Identifier(column))
+    run(cursor, "drop table if exists {}", partition)
+    run(cursor, "alter table {} rename to {}", new_partition(month), Identifier(name))
     run(
         cursor,
         "alter table raw.yellow_tripdata attach partition {} for values in ({})",
-        *(old, Literal(month)),
+        *(partition, Literal(month)),
     )
+    run(
+        cursor,
+        "alter table {} drop constraint is_of_month, alter source_month drop default,"
+        " alter source_row drop default, alter load_id drop default",
+        partition,
+    )
+    run(cursor, "drop sequence source_row_numbers")
     cursor.execute(
         "delete from raw.malformed_lines where source_month = %s and load_id <> %s",
         [month, load_id],

@@ -1,0 +1,82 @@
+"""What must agree between the files that share the settings, and what must not be in any."""
+
+import re
+import subprocess
+
+import yaml
+
+from flows.warehouse import ROOT, Settings
+
+DEFAULTS = {
+    "POSTGRES_HOST": "localhost",
+    "POSTGRES_PORT": "5432",
+    "POSTGRES_USER": "root",
+    "POSTGRES_PASSWORD": "root",
+    "POSTGRES_DB": "ny_taxi",
+}
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def tracked_files() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    return listed.stdout.split()
+
+
+class TestSettings:
+    def test_of_the_flows(self, monkeypatch):
+        for name in DEFAULTS:
+            monkeypatch.delenv(name)
+        settings = Settings(_env_file=None)
+        assert settings.url.render_as_string(hide_password=False) == (
+            "postgresql+psycopg2://root:root@localhost:5432/ny_taxi"
+        )
+
+    def test_of_the_example(self):
+        found = dict(line.split("=") for line in read(".env.example").splitlines() if "=" in line)
+        assert DEFAULTS.items() <= found.items()
+
+    def test_of_dbt(self):
+        found = re.findall(
+            r"env_var\('(POSTGRES_\w+)', '(\w+)'\)", read("dbt_project/profiles.yml")
+        )
+        assert dict(found) == DEFAULTS
+
+    def test_of_docker_compose(self):
+        found = set(re.findall(r"\$\{(POSTGRES_\w+):-(\w+)}", read("docker-compose.yml")))
+        assert found == DEFAULTS.items() - {("POSTGRES_HOST", "localhost")}
+
+
+class TestDockerCompose:
+    services = yaml.safe_load(read("docker-compose.yml"))["services"]
+
+    def test_pins_every_image(self):
+        assert all(re.search(r":\d+\.\d+$", service["image"]) for service in self.services.values())
+
+    def test_checks_every_services_health(self):
+        assert all("healthcheck" in service for service in self.services.values())
+
+    def test_listens_on_this_machine_only(self):
+        for service in self.services.values():
+            assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+    def test_keeps_postgres_18s_data_where_its_image_has_it(self):
+        assert self.services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
+
+
+def test_the_lock_file_has_a_hash_for_each_package_and_no_address():
+    lock = read("requirements.lock")
+    packages = re.findall(r"^[a-z][\w.-]*==", lock, re.MULTILINE)
+    assert len(packages) == len(set(re.findall(r"^[a-z][\w.-]*==\S+.*\\\n    --hash", lock, re.M)))
+    assert "://" not in lock
+
+
+def test_no_data_is_in_the_repository():
+    assert not [name for name in tracked_files() if name.endswith((".gz", ".parquet"))]
+
+
+def test_the_readme_names_only_make_targets_that_exist():
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z]+)", read("README.md"))) - {"alone"} <= targets

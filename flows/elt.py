@@ -19,7 +19,7 @@ from flows.extract import extract
 from flows.load import MAX_MALFORMED_SHARE, load
 from flows.sample import sample_month
 from flows.summary import Summary, summarise
-from flows.transform import transform
+from flows.transform import PROJECT, transform
 
 SOURCE = (
     "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow/"
@@ -103,11 +103,16 @@ def absolute(source: str, month: str) -> str:
 
 def check_table_name(table_name: str) -> None:
     """Raise a `PipelineError` if a table can't be called so without quotes, or another one is."""
-    taken = {"rejected_trips", "trip_accounting"}
+    models = {
+        path.stem
+        for pattern in ("models/**/*.sql", "seeds/*.csv")
+        for path in PROJECT.glob(pattern)
+    }
+    taken = models - {TABLE_NAME}
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", table_name) or table_name in taken:
         raise PipelineError(
             f"{table_name[:80]!r} can't be the trips' table: use up to 63 lower-case letters, "
-            f"digits and underscores, and not {' or '.join(sorted(taken))}"
+            "digits and underscores, and no other model's name"
         )
 
 
@@ -116,12 +121,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m flows.elt", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--months", nargs="+", metavar="YYYY-MM")
-    parser.add_argument("--source", default=SOURCE, help="URL or path of a CSV[.gz], or 'sample'")
-    parser.add_argument("--table-name", default=TABLE_NAME)
-    parser.add_argument("--force", action="store_true")
-    parser.add_argument("--full-refresh", action="store_true")
-    parser.add_argument("--max-malformed-share", type=float, default=MAX_MALFORMED_SHARE)
+    add = parser.add_argument
+    add("--months", nargs="+", metavar="YYYY-MM", help="default: the month in the source's name")
+    add(
+        "--source",
+        default=SOURCE,
+        help="URL or path of a CSV[.gz], {month} in it is the month;\n"
+        "or 'sample'; default: TLC's files",
+    )
+    add("--table-name", default=TABLE_NAME, help=f"the trips' table, default: {TABLE_NAME}")
+    add("--force", action="store_true", help="fetch and load even what is there already")
+    add("--full-refresh", action="store_true", help="build the models of all months")
+    add(
+        "--max-malformed-share",
+        type=float,
+        default=MAX_MALFORMED_SHARE,
+        metavar="SHARE",
+        help=f"of the lines that may be no rows, default: {MAX_MALFORMED_SHARE}",
+    )
     try:
         print(elt(**vars(parser.parse_args())))
     except PipelineError as error:

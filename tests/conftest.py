@@ -45,6 +45,11 @@ from flows import embedded_postgres  # noqa: E402
 from flows.warehouse import Settings, connect, read_settings, save_block  # noqa: E402
 
 
+def pytest_collection_modifyitems(items):
+    """Fast tests first: those that need no server."""
+    items.sort(key=lambda item: not {"postgres", "prefect_server"}.isdisjoint(item.fixturenames))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home():
     """The folder of the whole suite's files."""

@@ -52,10 +52,16 @@ class TestSources:
         with pytest.raises(PipelineError, match=said):
             source_of_each_month(months, source)
 
-    @pytest.mark.parametrize("name", ["Trips", "a b", "", "x" * 64, '"; drop', "rejected_trips"])
-    def test_a_table_name_is_a_plain_new_name(self, name):
+    @pytest.mark.parametrize(
+        "name", ["Trips", "a b", "", "x" * 64, '"; drop', "rejected_trips", "vendors"]
+    )
+    def test_a_table_name_is_a_plain_name_that_is_not_taken(self, name):
         with pytest.raises(PipelineError, match="can't be the trips' table"):
             check_table_name(name)
+
+    @pytest.mark.parametrize("name", ["yellow_taxi_trips", "trips_2", "_x"])
+    def test_which_may_be_any(self, name):
+        check_table_name(name)
 
 
 def run(*arguments: str, module: str = "flows.elt") -> subprocess.CompletedProcess:

@@ -4,17 +4,19 @@ from datetime import date, datetime
 
 import pandas as pd
 import pytest
+import yaml
 from sqlalchemy import text
 
 from flows.errors import PipelineError
 from flows.extract import SourceFile, verify
 from flows.load import replace_month
 from flows.sample import sample_month
-from flows.transform import transform
-from flows.warehouse import connect, save_block
+from flows.transform import PROJECT, transform
+from flows.warehouse import ROOT, connect, save_block
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 ROWS = 20_000
+ZONES = ROOT.parent / "shared" / "data" / "taxi_zone_lookup.csv"
 RENAMED = {
     "VendorID": "vendor_id",
     "RatecodeID": "rate_code_id",
@@ -118,6 +120,41 @@ def test_every_raw_row_is_accounted_for(ask):
     assert list(accounting["rejected_trips"]) == [4, 0]
     accounted = accounting[["trips", "zero_passenger_trips", "rejected_trips"]].sum(axis=1)
     assert list(accounted) == [ROWS, 4_000]
+
+
+def test_every_column_of_every_table_is_described(ask):
+    columns = ask(
+        "select table_name, column_name from information_schema.columns"
+        " where table_schema in ('raw', 'staging', 'public')"
+        " and table_name <> 'built_months' and table_name !~ 'yellow_tripdata_'"
+    )
+    described = set()
+    for path in [*PROJECT.glob("models/**/_*.yml"), *PROJECT.glob("seeds/_*.yml")]:
+        content = yaml.safe_load(path.read_text())
+        for source in content.get("sources", []):
+            content.setdefault("models", []).extend(source["tables"])
+        for table in [*content.get("models", []), *content.get("seeds", [])]:
+            assert table["description"]
+            described |= {(table["name"], c["name"]) for c in table["columns"] if c["description"]}
+    assert set(columns.itertuples(index=False, name=None)) == described
+
+
+@pytest.mark.skipif(not ZONES.exists(), reason="TLC's own file of zones is not here")
+def test_the_zones_are_tlcs(ask):
+    expected = pd.read_csv(ZONES, keep_default_na=False)
+    zones = ask("select * from taxi_zones order by location_id")
+    assert zones.to_numpy().tolist() == expected.to_numpy().tolist()
+
+
+def test_a_code_that_the_dictionary_lacks_is_a_warning(warehouse, query, tmp_path):
+    path = tmp_path / "trips.csv"
+    trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str)
+    trips.loc[:4, "payment_type"] = "9"
+    trips.to_csv(path, index=False)
+    replace_month(verify(str(path), path), JANUARY, False, 0)
+    transform()
+    unknown = "select count(*) from yellow_taxi_trips where payment_type_id = 9"
+    assert query(unknown) == [(5,)]
 
 
 def fingerprint(query, table: str, month: date | None = None) -> str:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import httpx
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import INPUTS, TASK_SOURCE
 from prefect.client.schemas import TaskRun
@@ -61,9 +61,14 @@ def is_worth_a_retry(_task: Task, _run: TaskRun, state: State) -> bool:
     return isinstance(state.result(raise_on_failure=False), SourceUnavailable)
 
 
+def file_name(source: str) -> str:
+    """The last part of a URL or path, fit for a name on any disk."""
+    return re.sub(r"[^\w.-]", "_", urlsplit(source).path.rpartition("/")[2])[-100:] or "download"
+
+
 @task(
     name="extract",
-    task_run_name="extract {source}",
+    task_run_name=lambda: f"extract {file_name(runtime.task_run.parameters['source'])}",
     retries=3,
     retry_delay_seconds=[2, 10, 30],
     retry_jitter_factor=0.3,
@@ -97,7 +102,7 @@ def extract(source: str, folder: Path = FOLDER) -> SourceFile:
 
 def download(url: str, folder: Path) -> Path:
     """Stream a URL to disk. The file has its name only when all of it is there."""
-    name = re.sub(r"[^\w.-]", "_", urlsplit(url).path.rpartition("/")[2])[-100:] or "download"
+    name = file_name(url)
     path = folder / hashlib.sha256(url.encode()).hexdigest()[:12] / name
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{name}.part")

@@ -26,8 +26,11 @@
     {%- set built = sql if from_scratch
         else 'select * from (' ~ sql ~ ') as model where ' ~ changed -%}
 
+    {#- Not dbt's create_table_as: for a model with a contract, that inserts, without parallel plans. -#}
+    {% if config.get('contract').enforced %}{{ get_assert_columns_equivalent(sql) }}{% endif %}
     {% call statement('main') -%}
-        {{ create_table_as(not from_scratch, new_relation, built) }}
+        create {{ 'temporary ' if not from_scratch }}table {{ new_relation }} as
+        {{ built }}
     {%- endcall %}
 
     {% if from_scratch %}

@@ -1,52 +1,59 @@
 {{ config(
     alias=var('trips_table'),
-    indexes=[{'columns': ['source_month'], 'type': 'brin'}],
+    indexes=[
+        {'columns': ['source_month'], 'type': 'brin'},
+        {'columns': ['pickup_datetime'], 'type': 'brin'},
+    ],
 ) }}
 
-with staged as (
-
-    select * from {{ ref('stg_tlc__yellow_trips') }}
-
-),
-
-rejected as (
-
-    select * from {{ ref('rejected_trips') }}
-
-)
-
 select
-    staged.source_month,
-    staged.source_row,
-    staged.load_id,
+    (source_month - date '2000-01-01')::bigint * 100000000 + source_row as trip_id,
+    source_month,
+    source_row,
+    load_id,
 
-    staged.vendor_id,
-    staged.rate_code_id,
-    staged.pickup_location_id,
-    staged.dropoff_location_id,
-    staged.payment_type_id,
-    staged.store_and_fwd_flag,
+    vendor_id,
+    rate_code_id,
+    pickup_location_id,
+    dropoff_location_id,
+    payment_type_id,
+    store_and_fwd_flag,
 
-    staged.passenger_count,
-    staged.trip_distance,
-    staged.fare_amount,
-    staged.extra,
-    staged.mta_tax,
-    staged.tip_amount,
-    staged.tolls_amount,
-    staged.improvement_surcharge,
-    staged.congestion_surcharge,
-    staged.total_amount,
+    passenger_count,
+    trip_distance,
+    fare_amount,
+    extra,
+    mta_tax,
+    tip_amount,
+    tolls_amount,
+    improvement_surcharge,
+    congestion_surcharge,
+    total_amount,
+    {{ duration_minutes() }} as duration_minutes,
+    {{ speed_mph() }} as speed_mph,
+    {{ tip_share() }} as tip_share,
 
-    staged.pickup_datetime,
-    staged.dropoff_datetime
+    {{ is_dropoff_before_pickup() }} as is_dropoff_before_pickup,
+    {{ is_fare_without_distance() }} as is_fare_without_distance,
+    {{ has_negative_amount() }} as has_negative_amount,
+    {{ is_outside_source_month() }} as is_outside_source_month,
 
-from staged
+    pickup_datetime,
+    dropoff_datetime
+
+from (
+    select
+        *,
+        -- A volatile column keeps PostgreSQL from merging this step with the one around it, where
+        -- it would cast a timestamp anew for each column that is computed from it.
+        clock_timestamp() as cast_at
+    from {{ ref('stg_tlc__yellow_trips') }}
+) as staged
 where
     -- Not `<> 0`: trips whose passenger count is missing stay.
-    staged.passenger_count is distinct from 0
+    passenger_count is distinct from 0
     and not exists (
-        select from rejected
+        select from {{ ref('rejected_trips') }} as rejected
         where
             rejected.source_month = staged.source_month
             and rejected.source_row = staged.source_row

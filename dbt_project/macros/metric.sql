@@ -1,0 +1,40 @@
+{#-
+    A metric's SQL over trips, from its one definition in models/marts/_metrics.yml.
+
+    The same definition serves `mf query`. Knows simple and ratio metrics over the measures of the
+    semantic model trips.
+-#}
+{% macro metric(name) -%}
+    {%- if execute -%}
+        {%- set definition = graph.metrics['metric.' ~ project_name ~ '.' ~ name] -%}
+        {%- set parameters = definition.type_params -%}
+        {%- if definition.type == 'simple' -%}
+            {{ measure(parameters.measure.name) }}
+        {%- elif definition.type == 'ratio' -%}
+            round(
+                {{ metric(parameters.numerator.name) }}::numeric
+                / nullif({{ metric(parameters.denominator.name) }}, 0), 4
+            )
+        {%- else -%}
+            {{ exceptions.raise_compiler_error("metric() does not know the type " ~ definition.type) }}
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro measure(name) -%}
+    {%- set trips = graph.semantic_models['semantic_model.' ~ project_name ~ '.trips'] -%}
+    {%- set definition = trips.measures | selectattr('name', 'equalto', name) | first -%}
+    {{ definition.agg }}({{ definition.expr }})
+{%- endmacro %}
+
+
+{#- The metrics that every mart carries: sums that can be summed again, then ratios. -#}
+{% macro metric_columns() -%}
+    {%- for name in [
+        'trips', 'revenue', 'fares', 'card_fares', 'card_tips', 'refunds',
+        'average_fare', 'tip_rate', 'refund_share',
+    ] %}
+    {{ metric(name) or 'null' }} as {{ name }}{{ ',' if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}

@@ -1,0 +1,38 @@
+{{ config(materialized='view') }}
+
+select
+    trips.trip_id,
+    trips.source_month,
+    trips.pickup_datetime,
+    trips.dropoff_datetime,
+    pickup_zones.borough as pickup_borough,
+    pickup_zones.zone as pickup_zone,
+    dropoff_zones.borough as dropoff_borough,
+    dropoff_zones.zone as dropoff_zone,
+    vendors.vendor,
+    rate_codes.rate_code,
+    payment_types.payment_type,
+    trips.passenger_count,
+    trips.trip_distance,
+    trips.duration_minutes,
+    trips.speed_mph,
+    trips.fare_amount,
+    trips.tip_amount,
+    trips.tip_share,
+    trips.tolls_amount,
+    trips.total_amount,
+    trips.is_dropoff_before_pickup,
+    trips.is_fare_without_distance,
+    trips.has_negative_amount,
+    trips.is_outside_source_month
+from {{ ref('yellow_taxi_trips') }} as trips
+left join {{ ref('taxi_zones') }} as pickup_zones
+    on trips.pickup_location_id = pickup_zones.location_id
+left join {{ ref('taxi_zones') }} as dropoff_zones
+    on trips.dropoff_location_id = dropoff_zones.location_id
+left join {{ ref('vendors') }} as vendors
+    on trips.vendor_id = vendors.vendor_id
+left join {{ ref('rate_codes') }} as rate_codes
+    on trips.rate_code_id = rate_codes.rate_code_id
+left join {{ ref('payment_types') }} as payment_types
+    on trips.payment_type_id = payment_types.payment_type_id

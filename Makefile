@@ -19,12 +19,12 @@ test: $(INSTALLED)  ## run every test
 lint: $(INSTALLED)  ## check the style of Python and SQL
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests dbt_project/analyses
 
 format: $(INSTALLED)  ## put Python and SQL into that style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
-	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project/models dbt_project/tests
+	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project/models dbt_project/tests dbt_project/analyses
 
 psql: $(INSTALLED)  ## open psql on the warehouse
 	@$(BIN)/python -m flows.embedded_postgres psql $(ARGS)

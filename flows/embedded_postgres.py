@@ -28,6 +28,7 @@ from flows.warehouse import (
     Unreachable,
     address,
     connect,
+    ensure_analyst,
     load_block,
     read_settings,
     save_block,
@@ -53,7 +54,7 @@ logger = logging.getLogger("prefect.embedded_postgres")
 
 
 def ensure_warehouse() -> None:
-    """See to it that the Prefect block names a warehouse that answers.
+    """See to it that the Prefect block names a warehouse that answers and knows the analyst.
 
     Where there is no block yet, it is made from the settings. A block that a person has edited
     counts for more than the settings, except where it points to a server of this machine that
@@ -64,23 +65,25 @@ def ensure_warehouse() -> None:
 
     """
     settings, block = read_settings(), load_block()
-    if block is None:
-        save_block(ensure_server(settings))
-        return
-    url = url_of(block)
     try:
+        if block is None:
+            block = save_block(ensure_server(settings))
         with connect(block):
-            if url != settings.url:
-                logger.warning(
-                    "The Prefect block %s says %s, the settings %s: the block counts",
-                    BLOCK_NAME,
-                    address(url),
-                    address(settings.url),
-                )
+            pass
     except Unreachable:
-        if url.host not in LOCAL_HOSTS:
+        if url_of(block).host not in LOCAL_HOSTS:
             raise
-        save_block(ensure_server(settings))
+        block = save_block(ensure_server(settings))
+    url = url_of(block)
+    if (url.host, url.database, url.username) != (settings.host, settings.db, settings.user):
+        logger.warning(
+            "The Prefect block %s says %s, the settings %s: the block counts",
+            BLOCK_NAME,
+            address(url),
+            address(settings.url),
+        )
+    with connect(block) as connection:
+        ensure_analyst(connection, settings.analyst_password)
 
 
 def ensure_server(settings: Settings) -> Settings:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
+from psycopg2.errors import InsufficientPrivilege
+from psycopg2.sql import SQL, Identifier, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, Connection, NullPool, create_engine
@@ -18,14 +20,15 @@ ENV_FILE = ROOT / ".env"
 BLOCK_NAME = "postgres-connector"
 OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16
 
+ANALYST = "analyst"  # the role that may read the marts and nothing else
 CONNECT_ARGS = {"connect_timeout": 10, "application_name": "nyc-taxi-elt"}
 
 
 class Settings(BaseSettings):
     """Where PostgreSQL is and who we are there, from POSTGRES_* in the environment or `.env`.
 
-    `docker-compose.yml` and `dbt_project/profiles.yml` read the same five variables, with the
-    same defaults.
+    `docker-compose.yml` and `dbt_project/profiles.yml` read the same variables, with the same
+    defaults.
     """
 
     model_config = SettingsConfigDict(
@@ -37,6 +40,7 @@ class Settings(BaseSettings):
     user: str = "root"
     password: SecretStr = SecretStr("root")
     db: str = "ny_taxi"
+    analyst_password: SecretStr = SecretStr("analyst")
 
     @property
     def url(self) -> URL:
@@ -134,6 +138,30 @@ def connect(target: Settings | SqlAlchemyConnector | None = None) -> Iterator[Co
                 "will do: point POSTGRES_HOST and POSTGRES_PORT at a newer server"
             )
         yield connection
+
+
+def ensure_analyst(connection: Connection, password: SecretStr) -> None:
+    """See to it that the role `analyst` exists and has the password; what it may read is dbt's.
+
+    Raises:
+        PipelineError: the role does not exist, and we may not create it.
+
+    """
+    driver = connection.connection.driver_connection
+    try:
+        with driver, driver.cursor() as cursor:
+            cursor.execute("select from pg_roles where rolname = %s", [ANALYST])
+            exists = cursor.fetchone() is not None
+            cursor.execute(
+                SQL(
+                    "alter role {} password {}" if exists else "create role {} login password {}"
+                ).format(Identifier(ANALYST), Literal(password.get_secret_value()))
+            )
+    except InsufficientPrivilege as error:
+        if not exists:
+            raise PipelineError(
+                f"{first_line(error)}. Let somebody who may run: create role {ANALYST} login"
+            ) from None
 
 
 def address(url: URL) -> str:

@@ -42,7 +42,7 @@ os.environ |= {
 }
 
 from flows import embedded_postgres  # noqa: E402
-from flows.warehouse import Settings, connect, read_settings, save_block  # noqa: E402
+from flows.warehouse import Settings, connect, ensure_analyst, read_settings, save_block  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -93,8 +93,21 @@ def postgres():
     """A PostgreSQL server for the whole suite; returns the settings of its maintenance database."""
     settings = read_settings().model_copy(update={"db": "postgres"})
     embedded_postgres.start(HOME / "postgres", settings)
+    with connect(settings) as connection:
+        ensure_analyst(connection, settings.analyst_password)
     yield settings
     embedded_postgres.stop(HOME / "postgres")
+
+
+@pytest.fixture
+def own_server(monkeypatch, request, home, unused_port):
+    """Nothing runs yet: a data folder and a `.env` of the test's own, and a free port."""
+    folder = home / request.node.name
+    folder.mkdir()
+    monkeypatch.setattr(embedded_postgres, "DATA_DIR", folder / "a folder" / "postgres")
+    monkeypatch.setattr(embedded_postgres, "ENV_FILE", folder / ".env")
+    yield read_settings().model_copy(update={"port": unused_port, "db": "ny_taxi"})
+    embedded_postgres.stop(embedded_postgres.DATA_DIR)
 
 
 @pytest.fixture(scope="session")

@@ -11,17 +11,6 @@ from flows.errors import PipelineError
 from flows.warehouse import BLOCK_NAME, Unreachable, address, connect, load_block, url_of
 
 
-@pytest.fixture
-def own_server(monkeypatch, request, home, unused_port):
-    """Nothing runs yet: a data folder and a `.env` of the test's own, and a free port."""
-    folder = home / request.node.name
-    folder.mkdir()
-    monkeypatch.setattr(embedded_postgres, "DATA_DIR", folder / "a folder" / "postgres")
-    monkeypatch.setattr(embedded_postgres, "ENV_FILE", folder / ".env")
-    yield warehouse.read_settings().model_copy(update={"port": unused_port, "db": "ny_taxi"})
-    stop(embedded_postgres.DATA_DIR)
-
-
 def ask(settings, question: str) -> str:
     with connect(settings) as connection, connection.begin():
         return connection.exec_driver_sql(question).scalar_one()

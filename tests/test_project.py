@@ -46,7 +46,8 @@ class TestSettings:
 
     def test_of_docker_compose(self):
         found = set(re.findall(r"\$\{(POSTGRES_\w+):-(\w+)}", read("docker-compose.yml")))
-        assert found == DEFAULTS.items() - {("POSTGRES_HOST", "localhost")}
+        analyst = ("POSTGRES_ANALYST_PASSWORD", "analyst")
+        assert found == DEFAULTS.items() - {("POSTGRES_HOST", "localhost")} | {analyst}
 
 
 class TestDockerCompose:

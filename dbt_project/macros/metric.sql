@@ -5,7 +5,9 @@
     semantic model trips.
 -#}
 {% macro metric(name) -%}
-    {%- if execute -%}
+    {%- if not execute -%}
+        null
+    {%- else -%}
         {%- set definition = graph.metrics['metric.' ~ project_name ~ '.' ~ name] -%}
         {%- set parameters = definition.type_params -%}
         {%- if definition.type == 'simple' -%}
@@ -35,6 +37,6 @@
         'trips', 'revenue', 'fares', 'card_fares', 'card_tips', 'refunds',
         'average_fare', 'tip_rate', 'refund_share',
     ] %}
-    {{ metric(name) or 'null' }} as {{ name }}{{ ',' if not loop.last }}
+    {{ metric(name) }} as {{ name }}{{ ',' if not loop.last }}
     {%- endfor %}
 {%- endmacro %}

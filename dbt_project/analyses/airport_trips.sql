@@ -1,0 +1,12 @@
+-- What does a trip to each airport cost, and how long does it take?
+select
+    dropoff_zone as airport,
+    {{ metric('trips') }} as trips,
+    round(avg(total_amount), 2) as average_total,
+    round(percentile_cont(0.5) within group (order by duration_minutes)::numeric, 0) as median_minutes
+from {{ ref('trips_enriched') }}
+where
+    dropoff_zone in ('JFK Airport', 'LaGuardia Airport', 'Newark Airport')
+    and not (has_negative_amount or is_dropoff_before_pickup)
+group by dropoff_zone
+order by trips desc

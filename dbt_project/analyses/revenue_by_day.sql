@@ -1,0 +1,8 @@
+-- How do trips and revenue go, day by day? A series to plot.
+select
+    day,
+    sum(trips) as trips,
+    sum(revenue) as revenue
+from {{ ref('daily_trips') }}
+group by day
+order by day

@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format psql down lock clean
+.PHONY: help run test lint format psql docs down lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -28,6 +28,9 @@ format: $(INSTALLED)  ## put Python and SQL into that style
 
 psql: $(INSTALLED)  ## open psql on the warehouse
 	@$(BIN)/python -m flows.embedded_postgres psql $(ARGS)
+
+docs: $(INSTALLED)  ## build the models' documentation and show it at http://localhost:8081
+	@cd dbt_project && ../$(BIN)/dbt --quiet docs generate && ../$(BIN)/dbt docs serve --port 8081
 
 down: $(INSTALLED)  ## stop the PostgreSQL that `make run` started
 	@$(BIN)/python -m flows.embedded_postgres stop

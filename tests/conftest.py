@@ -10,12 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 import httpx
+import pandas as pd
 import pytest
+from sqlalchemy import text
 
 HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-"))
 DATABASES = count(1)
@@ -42,6 +45,10 @@ os.environ |= {
 }
 
 from flows import embedded_postgres  # noqa: E402
+from flows.extract import verify  # noqa: E402
+from flows.load import replace_month  # noqa: E402
+from flows.sample import sample_month  # noqa: E402
+from flows.transform import transform  # noqa: E402
 from flows.warehouse import Settings, connect, ensure_analyst, read_settings, save_block  # noqa: E402
 
 
@@ -138,6 +145,39 @@ def warehouse(database, prefect_server) -> Settings:
     """An empty database that the Prefect block `postgres-connector` names."""
     save_block(database)
     return database
+
+
+def land_sample(month: date, rows: int) -> None:
+    path = sample_month(month, rows)
+    replace_month(verify(str(path), path), month, False, 0)
+
+
+@pytest.fixture
+def land(warehouse):
+    """Load a sample month of so many rows."""
+    return land_sample
+
+
+@pytest.fixture(scope="session")
+def built(new_database, prefect_server) -> Settings:
+    """A warehouse with two months in it, built once; tests may only read it."""
+    settings = new_database()
+    save_block(settings)
+    land_sample(date(2021, 1, 1), 20_000)
+    land_sample(date(2021, 2, 1), 4_000)
+    transform()
+    return settings
+
+
+@pytest.fixture
+def ask(built):
+    """Read a query's result from the built warehouse as a data frame."""
+
+    def run(statement: str) -> pd.DataFrame:
+        with connect(built) as connection:
+            return pd.read_sql(text(statement.replace(":", "\\:")), connection)
+
+    return run
 
 
 @pytest.fixture

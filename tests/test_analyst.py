@@ -1,27 +1,17 @@
 """The role `analyst` reads the marts and the dictionary, and can do nothing else."""
 
-from datetime import date
-
 import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
 
-from flows.elt import elt
 from flows.embedded_postgres import ensure_server
-from flows.sample import sample_month
-from flows.warehouse import connect, ensure_analyst, read_settings, save_block
+from flows.warehouse import connect, ensure_analyst
 
 
-@pytest.fixture(scope="module")
-def analyst(new_database, prefect_server):
-    """The analyst's own settings, on a warehouse that a run of the flow has filled."""
-    settings = new_database()
-    save_block(settings)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POSTGRES_DB", settings.db)
-        elt(source=str(sample_month(date(2021, 1, 1), 1_000)))
-        password = read_settings().analyst_password
-    return settings.model_copy(update={"user": "analyst", "password": password})
+@pytest.fixture
+def analyst(built):
+    """The analyst's own settings."""
+    return built.model_copy(update={"user": "analyst", "password": built.analyst_password})
 
 
 def ask(analyst, statement: str) -> list[tuple]:

@@ -1,21 +1,25 @@
 """The models: nothing is lost, nothing is made up, and only what has changed is built."""
 
+import json
+import os
+import subprocess
+import sys
 from datetime import date, datetime
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from sqlalchemy import text
 
 from flows.errors import PipelineError
-from flows.extract import SourceFile, verify
+from flows.extract import verify
 from flows.load import replace_month
 from flows.sample import sample_month
 from flows.transform import PROJECT, transform
-from flows.warehouse import ROOT, connect, save_block
+from flows.warehouse import ROOT
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
-ROWS = 20_000
+ROWS = 20_000  # of January in the built warehouse; February has 4,000
 ZONES = ROOT.parent / "shared" / "data" / "taxi_zone_lookup.csv"
 RENAMED = {
     "VendorID": "vendor_id",
@@ -28,33 +32,18 @@ RENAMED = {
 }
 
 
-def land(month: date, rows: int = ROWS) -> SourceFile:
-    path = sample_month(month, rows)
-    file = verify(str(path), path)
-    replace_month(file, month, False, 0)
-    return file
-
-
 @pytest.fixture(scope="module")
-def built(new_database, prefect_server):
-    """A warehouse with two months in it, built once; tests may only read it."""
-    settings = new_database()
-    save_block(settings)
-    land(JANUARY)
-    land(FEBRUARY, rows=4_000)
-    transform()
-    return settings
-
-
-@pytest.fixture
-def ask(built):
-    """Read a query's result from the built warehouse as a data frame."""
-
-    def run(statement: str) -> pd.DataFrame:
-        with connect(built) as connection:
-            return pd.read_sql(text(statement), connection)
-
-    return run
+def compiled(built, tmp_path_factory) -> Path:
+    """The project compiled against the built warehouse, with its documentation."""
+    target = tmp_path_factory.mktemp("target")
+    subprocess.run(
+        [Path(sys.executable).with_name("dbt"), "docs", "generate", "--target-path", target],
+        cwd=PROJECT,
+        env=os.environ | {"POSTGRES_DB": built.db},
+        check=True,
+        capture_output=True,
+    )
+    return target / "compiled" / "nyc_taxi"
 
 
 def as_pandas_has_it(path) -> pd.DataFrame:
@@ -157,42 +146,44 @@ def test_a_code_that_the_dictionary_lacks_is_a_warning(warehouse, query, tmp_pat
     assert query(unknown) == [(5,)]
 
 
-def fingerprint(query, table: str, month: date | None = None) -> str:
-    where = f"where source_month = '{month}'" if month else ""
-    return query(f"select md5(string_agg(t::text, '/' order by t::text)) from {table} t {where}")[
-        0
-    ][0]
+def fingerprint(query, table: str) -> str:
+    """A hash of a table's rows, in whatever order they stand."""
+    return query(f"select md5(string_agg(t::text, '/' order by t::text)) from {table} t")[0][0]
 
 
-def test_only_months_that_have_changed_are_built(warehouse, query):
+INCREMENTAL = (
+    *("yellow_taxi_trips", "rejected_trips", "trip_accounting"),
+    *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix"),
+)
+
+
+def test_only_months_that_have_changed_are_built(warehouse, query, land):
     land(JANUARY, 1_000)
-    land(FEBRUARY, 1_000)
+    land(FEBRUARY, 6_000)
     transform()
-    written = "select distinct source_month, xmin::text from {} order by 1"
-    before = {
-        table: query(written.format(table)) for table in ("yellow_taxi_trips", "trip_accounting")
+    writers = {
+        table: f"select distinct source_month, xmin::text from {table} order by 1"
+        for table in INCREMENTAL
     }
+    before = {table: dict(query(statement)) for table, statement in writers.items()}
 
     transform()
-    assert {table: query(written.format(table)) for table in before} == before
+    assert {table: dict(query(statement)) for table, statement in writers.items()} == before
 
-    land(FEBRUARY, 2_000)
+    land(FEBRUARY, 7_000)
     transform()
-    for table, [january, february] in before.items():
-        assert query(written.format(table))[0] == january
-        assert query(written.format(table))[1] != february
-    assert query("select raw_rows from trip_accounting order by source_month") == [
-        (1_000,),
-        (2_000,),
-    ]
+    for table, statement in writers.items():
+        after = dict(query(statement))
+        assert after.get(JANUARY) == before[table].get(JANUARY)
+        assert after[FEBRUARY] != before[table][FEBRUARY]
+    assert query("select raw_rows from trip_accounting order by 1") == [(1_000,), (7_000,)]
 
-    tables = ("yellow_taxi_trips", "rejected_trips", "trip_accounting")
-    incremental = [fingerprint(query, table) for table in tables]
+    incremental = [fingerprint(query, table) for table in INCREMENTAL]
     transform(full_refresh=True)
-    assert [fingerprint(query, table) for table in tables] == incremental
+    assert [fingerprint(query, table) for table in INCREMENTAL] == incremental
 
 
-def test_a_month_may_lose_all_its_trips(warehouse, query, tmp_path):
+def test_a_month_may_lose_all_its_trips(warehouse, query, land, tmp_path):
     """Months are replaced even if nothing of the new file gets into the table."""
     land(JANUARY, 1_000)
     transform()
@@ -206,7 +197,7 @@ def test_a_month_may_lose_all_its_trips(warehouse, query, tmp_path):
     assert query("select trips, zero_passenger_trips from trip_accounting") == [(0, 1_000)]
 
 
-def test_the_trips_table_may_have_another_name(warehouse, query):
+def test_the_trips_table_may_have_another_name(warehouse, query, land):
     land(JANUARY, 1_000)
     transform()
     land(FEBRUARY, 1_000)
@@ -215,7 +206,7 @@ def test_the_trips_table_may_have_another_name(warehouse, query):
     assert fingerprint(query, "my_trips") == fingerprint(query, "yellow_taxi_trips")
 
 
-def test_a_row_that_is_not_accounted_for_fails_the_flow(warehouse, query):
+def test_a_row_that_is_not_accounted_for_fails_the_flow(warehouse, query, land):
     land(JANUARY, 1_000)
     query("delete from raw.yellow_tripdata where source_row = 500")
     with pytest.raises(PipelineError, match="assert_every_raw_row_is_accounted_for") as failure:
@@ -223,7 +214,7 @@ def test_a_row_that_is_not_accounted_for_fails_the_flow(warehouse, query):
     assert "\n" not in str(failure.value)
 
 
-def test_a_model_that_fails_is_named(warehouse, query):
+def test_a_model_that_fails_is_named(warehouse, query, land):
     land(JANUARY, 1_000)
     query("create sequence trip_accounting")  # a name can be taken only once
     with pytest.raises(
@@ -242,3 +233,73 @@ def test_dates_as_people_write_them_in_new_york(warehouse, query, tmp_path):
     transform()
     first = "select pickup_datetime from yellow_taxi_trips where source_row = 1"
     assert query(first) == [(datetime(2021, 1, 31, 0, 30),)]
+
+
+@pytest.mark.parametrize("path", sorted(PROJECT.glob("analyses/*.sql")), ids=lambda path: path.stem)
+def test_a_question_has_an_answer(ask, compiled, path):
+    answer = ask((compiled / "analyses" / path.name).read_text())
+    assert len(answer) > 0
+    assert path.read_text().startswith("-- ")  # the question, in words
+
+
+def test_a_newcomer_finds_the_pair_of_zones_that_earns_most_on_friday_nights(ask):
+    """With trips_enriched alone, in one query."""
+    best = ask(
+        "select pickup_zone, dropoff_zone, sum(total_amount) as revenue from trips_enriched"
+        " where to_char(pickup_datetime, 'dy') = 'fri' and pickup_datetime::time >= '20:00'"
+        " group by 1, 2 order by revenue desc limit 1"
+    )
+    assert best["revenue"].item() > 0
+
+
+def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, tmp_path):
+    expected = ask("select sum(trips) as trips, sum(revenue) as revenue from daily_trips")
+    csv = tmp_path / "metrics.csv"
+    query = ["query", "--metrics", "trips,revenue", "--csv", str(csv)]
+    subprocess.run(
+        [Path(sys.executable).with_name("mf"), *query],
+        cwd=PROJECT,
+        env=os.environ | {"POSTGRES_DB": built.db},
+        check=True,
+        capture_output=True,
+    )
+    answer = pd.read_csv(csv)
+    assert answer["trips"].item() == expected["trips"].item()
+    assert answer["revenue"].item() == pytest.approx(float(expected["revenue"].item()))
+
+
+def test_flags_name_the_implausible_trips_and_drop_none(warehouse, query, tmp_path):
+    path = tmp_path / "trips.csv"
+    trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).head(5)
+    trips["passenger_count"] = "1"
+    trips["fare_amount"] = trips["total_amount"] = "10"
+    trips["tip_amount"] = "2"
+    trips["trip_distance"] = "3"
+    trips["tpep_pickup_datetime"] = "2021-01-05 10:00:00"
+    trips["tpep_dropoff_datetime"] = "2021-01-05 10:15:00"
+    trips.loc[1, "tpep_dropoff_datetime"] = "2021-01-05 09:00:00"
+    trips.loc[2, "trip_distance"] = "0"
+    trips.loc[3, ["fare_amount", "total_amount"]] = "-10"
+    trips.loc[4, ["tpep_pickup_datetime", "tpep_dropoff_datetime"]] = "2009-01-01 00:00:00"
+    trips.to_csv(path, index=False)
+    replace_month(verify(str(path), path), JANUARY, False, 0)
+    transform()
+    assert query(
+        "select duration_minutes::float, speed_mph::float, tip_share::float,"
+        " is_dropoff_before_pickup, is_fare_without_distance, has_negative_amount,"
+        " is_outside_source_month from yellow_taxi_trips order by trip_id"
+    ) == [
+        (15.0, 12.0, 0.2, False, False, False, False),
+        (-60.0, None, 0.2, True, False, False, False),
+        (15.0, 0.0, 0.2, False, True, False, False),
+        (15.0, 12.0, None, False, False, True, False),
+        (0.0, None, 0.2, False, False, False, True),
+    ]
+
+
+def test_the_documentation_site_knows_every_model(compiled):
+    catalog = json.loads((compiled.parents[1] / "catalog.json").read_text())
+    manifest = json.loads((compiled.parents[1] / "manifest.json").read_text())
+    models = {name for name in manifest["nodes"] if name.startswith(("model.", "seed."))}
+    assert models <= set(catalog["nodes"])
+    assert set(manifest["exposures"]) == {"exposure.nyc_taxi.report"}

@@ -3,7 +3,9 @@ select
     dropoff_zone as airport,
     {{ metric('trips') }} as trips,
     round(avg(total_amount), 2) as average_total,
-    round(percentile_cont(0.5) within group (order by duration_minutes)::numeric, 0) as median_minutes
+    round(
+        percentile_cont(0.5) within group (order by duration_minutes)::numeric
+    ) as median_minutes
 from {{ ref('trips_enriched') }}
 where
     dropoff_zone in ('JFK Airport', 'LaGuardia Airport', 'Newark Airport')

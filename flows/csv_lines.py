@@ -28,7 +28,10 @@ COLUMNS = (
     "congestion_surcharge",
 )
 OPTIONAL = {"improvement_surcharge", "congestion_surcharge"}  # charged since 2015 and since 2019
-LOADERS_OWN = ("source_month", "source_row", "load_id")
+RESERVED = {  # the loader's own columns, and those that every PostgreSQL table has
+    *("source_month", "source_row", "load_id"),
+    *("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"),
+}
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short
 LONGEST_HEADER = 100_000  # bytes
 CHUNK = 1 << 20
@@ -47,13 +50,16 @@ def read_header(file: BinaryIO, source: str) -> list[str]:
         raise PipelineError(f"{source}, line 1: not text in UTF-8. Is it a CSV file?") from None
     if not text:
         raise PipelineError(f"{source}, line 1: no header. Get the file anew")
-    names = [name.strip().lower() for name in next(csv.reader([text]))]
+    try:
+        names = [name.strip().lower() for name in next(csv.reader([text]))]
+    except csv.Error as error:
+        raise PipelineError(f"{source}, line 1: {error}. Is it a CSV file?") from None
     required = [name for name in COLUMNS if name not in OPTIONAL]
     wrong = [
         *(f"no column {name!r}" for name in required if name not in names),
         *(f"column {position} has no name" for position, name in enumerate(names, 1) if not name),
         *(f"two columns {name!r}" for name in dict.fromkeys(names) if names.count(name) > 1),
-        *(f"{name!r} is a name of the loader's" for name in names if name in LOADERS_OWN),
+        *(f"{name!r} is a name that is taken" for name in names if name in RESERVED),
         *(f"{name[:20]!r}… is too long" for name in names if len(name.encode()) > LONGEST_NAME),
     ]
     if wrong:

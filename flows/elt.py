@@ -12,6 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from prefect import flow
+from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
 from flows.embedded_postgres import ensure_warehouse
 from flows.errors import PipelineError
@@ -72,8 +73,10 @@ def source_of_each_month(months: list[str] | None, source: str) -> dict[date, st
         PipelineError: a month is not YYYY-MM, or the source says too little or too much.
 
     """
-    if months is None:
-        found = re.search(r"20\d\d-(0[1-9]|1[0-2])(?!\d)", source.rpartition("/")[2])
+    found = re.search(r"20\d\d-(0[1-9]|1[0-2])(?!\d)", source.rpartition("/")[2])
+    if found and months and months != [found[0]]:
+        raise PipelineError(f"{source}: its name says {found[0]}, not {', '.join(months)[:80]}")
+    if not months:
         if found:
             months = [found[0]]
         elif source == "sample" or "{month}" in source:
@@ -109,10 +112,11 @@ def check_table_name(table_name: str) -> None:
         for path in PROJECT.glob(pattern)
     }
     taken = models - {TABLE_NAME}
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", table_name) or table_name in taken:
+    is_plain = re.fullmatch(r"(?!pg_)[a-z_][a-z0-9_]{0,62}", table_name)
+    if not is_plain or table_name in taken | RESERVED_WORDS:
         raise PipelineError(
             f"{table_name[:80]!r} can't be the trips' table: use up to 63 lower-case letters, "
-            "digits and underscores, and no other model's name"
+            "digits and underscores, no word of SQL's and no other model's name"
         )
 
 
@@ -143,6 +147,10 @@ def main() -> None:
         print(elt(**vars(parser.parse_args())))
     except PipelineError as error:
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        sys.exit(f"error: {error} Start it, or `prefect config unset PREFECT_API_URL`")
 
 
 if __name__ == "__main__":

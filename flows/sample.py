@@ -8,6 +8,7 @@ in 5,000 has a value that is no number or no date, for dbt to reject.
 
 import gzip
 import io
+import os
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ def sample_month(month: date, rows: int = ROWS, folder: Path = FOLDER) -> Path:
     path = folder / f"{rows}_rows" / f"yellow_tripdata_{month:%Y-%m}.csv.gz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
         # No name and no time in the gzip header: the same bytes each time.
         with (
             unfinished.open("wb") as file,
@@ -44,7 +45,7 @@ def sample_month(month: date, rows: int = ROWS, folder: Path = FOLDER) -> Path:
             io.TextIOWrapper(packed, newline="") as text,
         ):
             text.writelines(sample_lines(month, rows))
-        unfinished.rename(path)
+        unfinished.replace(path)
     return path
 
 

@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 from dbt_common.events.base_types import EventLevel
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+from sqlalchemy import URL
 
 from flows.errors import PipelineError
 from flows.warehouse import ROOT, connect
@@ -33,7 +35,8 @@ def transform(table_name: str = "yellow_taxi_trips", full_refresh: bool = False)
     # A target folder of its own keeps builds that run at the same time apart.
     with (
         TemporaryDirectory(prefix="dbt-target-") as target,
-        warehouse_in_environment(),
+        one_build_at_a_time() as warehouse,
+        warehouse_in_environment(warehouse),
         waiting_for_node_tasks(),
     ):
         runner = PrefectDbtRunner(
@@ -47,16 +50,27 @@ def transform(table_name: str = "yellow_taxi_trips", full_refresh: bool = False)
         try:
             runner.invoke(arguments)
         except ValueError as error:
-            # "Failures detected during invocation of dbt command '…':", then a failure a line
+            # "Failures detected during invocation of dbt command '…':", then the failures
             _, _, failures = str(error).partition("':")
+            failures = re.sub(r"compiled code at \S+", "", failures)
             raise PipelineError(f"dbt build: {' '.join(failures.split())}") from None
 
 
 @contextmanager
-def warehouse_in_environment() -> Iterator[None]:
-    """Point `dbt_project/profiles.yml`, which reads POSTGRES_*, where the Prefect block points."""
+def one_build_at_a_time() -> Iterator[URL]:
+    """Wait until no other run builds in the warehouse; yields where the warehouse is."""
     with connect() as connection:
-        url = connection.engine.url
+        lock = "(hashtext('dbt build'))"
+        if not connection.exec_driver_sql(f"select pg_try_advisory_lock{lock}").scalar_one():
+            get_run_logger().info("Another run is building the models; waiting for it")
+            connection.exec_driver_sql(f"select pg_advisory_lock{lock}")
+        connection.commit()
+        yield connection.engine.url
+
+
+@contextmanager
+def warehouse_in_environment(url: URL) -> Iterator[None]:
+    """Point `dbt_project/profiles.yml`, which reads POSTGRES_*, to the warehouse."""
     values = {
         "POSTGRES_HOST": url.host,
         "POSTGRES_PORT": str(url.port or 5432),

@@ -33,8 +33,8 @@ class TestSources:
         found = source_of_each_month(None, "2019-12/yellow_tripdata_2021-02_head.csv.gz")
         assert found == {FEBRUARY: f"{tmp_path}/2019-12/yellow_tripdata_2021-02_head.csv.gz"}
 
-    def test_unless_it_is_told(self):
-        assert list(source_of_each_month(["2021-02"], "http://host/2021-01.csv")) == [FEBRUARY]
+    def test_or_is_told(self):
+        assert list(source_of_each_month(["2021-02"], "http://host/trips.csv")) == [FEBRUARY]
 
     def test_the_sample_is_made_up_on_the_spot(self):
         assert source_of_each_month(None, "sample") == {JANUARY: str(sample_month(JANUARY))}
@@ -43,6 +43,7 @@ class TestSources:
         ("months", "source", "said"),
         [
             (None, "trips.csv", "its name has no month in it"),
+            (["2021-02"], "http://host/2021-01.csv", "its name says 2021-01, not 2021-02"),
             (["2021-13"], SOURCE, "'2021-13' is no month"),
             (["2021-01; drop table x"], SOURCE, "is no month"),
             (["2021-01", "2021-02"], "http://host/trips.csv", "one file for several months"),
@@ -53,7 +54,8 @@ class TestSources:
             source_of_each_month(months, source)
 
     @pytest.mark.parametrize(
-        "name", ["Trips", "a b", "", "x" * 64, '"; drop', "rejected_trips", "vendors"]
+        "name",
+        ["Trips", "a b", "", "x" * 64, '"; drop', "rejected_trips", "vendors", "user", "pg_x"],
     )
     def test_a_table_name_is_a_plain_name_that_is_not_taken(self, name):
         with pytest.raises(PipelineError, match="can't be the trips' table"):

@@ -157,53 +157,100 @@ INCREMENTAL = (
 )
 
 
-def test_only_months_that_have_changed_are_built(warehouse, query, land):
+def start_dbt(settings, command: str, target: Path) -> subprocess.Popen:
+    """dbt as a person starts it, by hand."""
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("dbt"), *command.split(), "--target-path", target],
+        cwd=PROJECT,
+        env=os.environ | {"POSTGRES_DB": settings.db},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def run_dbt(warehouse, tmp_path):
+    """Run dbt on the test's warehouse, without the tests of the models."""
+
+    def run(command: str = "run") -> None:
+        process = start_dbt(warehouse, command, tmp_path)
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+
+    return run
+
+
+def test_only_months_that_have_changed_are_built(query, land, run_dbt):
     land(JANUARY, 1_000)
     land(FEBRUARY, 6_000)
-    transform()
+    run_dbt("build")
     writers = {
         table: f"select distinct source_month, xmin::text from {table} order by 1"
         for table in INCREMENTAL
     }
     before = {table: dict(query(statement)) for table, statement in writers.items()}
 
-    transform()
+    run_dbt()
     assert {table: dict(query(statement)) for table, statement in writers.items()} == before
 
     land(FEBRUARY, 7_000)
-    transform()
+    run_dbt()
     for table, statement in writers.items():
         after = dict(query(statement))
         assert after.get(JANUARY) == before[table].get(JANUARY)
         assert after[FEBRUARY] != before[table][FEBRUARY]
-    assert query("select raw_rows from trip_accounting order by 1") == [(1_000,), (7_000,)]
+    raw_rows = "select raw_rows from trip_accounting order by source_month"
+    assert query(raw_rows) == [(1_000,), (7_000,)]
 
     incremental = [fingerprint(query, table) for table in INCREMENTAL]
-    transform(full_refresh=True)
+    run_dbt("run --full-refresh")
     assert [fingerprint(query, table) for table in INCREMENTAL] == incremental
 
 
-def test_a_month_may_lose_all_its_trips(warehouse, query, land, tmp_path):
+def test_a_month_may_lose_all_its_trips(query, land, run_dbt, tmp_path):
     """Months are replaced even if nothing of the new file gets into the table."""
     land(JANUARY, 1_000)
-    transform()
-    lines = sample_month(JANUARY, 1_000)
+    run_dbt("build")
     path = tmp_path / "zero.csv"
-    trips = pd.read_csv(lines, dtype=str).assign(passenger_count="0")
+    trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).assign(passenger_count="0")
     trips.to_csv(path, index=False)
     replace_month(verify(str(path), path), JANUARY, False, 0)
-    transform()
+    run_dbt()
     assert query("select count(*) from yellow_taxi_trips") == [(0,)]
     assert query("select trips, zero_passenger_trips from trip_accounting") == [(0, 1_000)]
 
 
-def test_the_trips_table_may_have_another_name(warehouse, query, land):
+def test_the_trips_table_may_have_another_name(query, land, run_dbt):
     land(JANUARY, 1_000)
-    transform()
+    run_dbt("build")
     land(FEBRUARY, 1_000)
-    transform(table_name="my_trips")
-    transform()
+    run_dbt('run --vars {"trips_table":"my_trips"}')
+    run_dbt()
     assert fingerprint(query, "my_trips") == fingerprint(query, "yellow_taxi_trips")
+
+
+def test_two_builds_at_once_add_a_month_once(warehouse, query, land, run_dbt, tmp_path):
+    land(JANUARY, 1_000)
+    run_dbt("build")
+    land(FEBRUARY, 30_000)
+    command = "run --select yellow_taxi_trips"
+    builds = [start_dbt(warehouse, command, tmp_path / name) for name in "ab"]
+    assert [build.wait() for build in builds] == [0, 0]
+    twice = "select trip_id from yellow_taxi_trips group by 1 having count(*) > 1"
+    assert query(twice) == []
+
+
+def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land, tmp_path):
+    land(JANUARY, 1_000)
+    query("create table yellow_taxi_trips as select 1 as mine")
+    build = start_dbt(warehouse, "build --full-refresh --exclude-resource-type unit_test", tmp_path)
+    assert "is there already, and no table of this project" in build.communicate()[0]
+    assert query("select mine from yellow_taxi_trips") == [(1,)]
+
+
+def test_before_the_first_load_dbt_says_what_to_do(warehouse, tmp_path):
+    build = start_dbt(warehouse, "build", tmp_path)
+    assert "no month has been loaded yet: `make run` loads one" in build.communicate()[0]
 
 
 def test_a_row_that_is_not_accounted_for_fails_the_flow(warehouse, query, land):
@@ -255,14 +302,14 @@ def test_a_newcomer_finds_the_pair_of_zones_that_earns_most_on_friday_nights(ask
 def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, tmp_path):
     expected = ask("select sum(trips) as trips, sum(revenue) as revenue from daily_trips")
     csv = tmp_path / "metrics.csv"
-    query = ["query", "--metrics", "trips,revenue", "--csv", str(csv)]
-    subprocess.run(
-        [Path(sys.executable).with_name("mf"), *query],
+    result = subprocess.run(
+        [Path(sys.executable).with_name("mf"), "query", "--metrics", "trips,revenue", "--csv", csv],
         cwd=PROJECT,
         env=os.environ | {"POSTGRES_DB": built.db},
-        check=True,
         capture_output=True,
+        text=True,
     )
+    assert result.returncode == 0, result.stdout
     answer = pd.read_csv(csv)
     assert answer["trips"].item() == expected["trips"].item()
     assert answer["revenue"].item() == pytest.approx(float(expected["revenue"].item()))

@@ -19,6 +19,9 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% do allow_parallel_plans() %}
+    {% do refuse_foreign_table(existing) %}
+    {#- Two builds at once would both add the same months. -#}
+    {% do run_query("select pg_advisory_xact_lock(hashtext('" ~ target_relation ~ "'))") %}
 
     {%- set months = changed_months(target_relation, from_scratch) -%}
     {%- set changed = "source_month in ('" ~ (months | map(attribute=0) | join("', '")) ~ "')"
@@ -57,6 +60,17 @@
 
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
+
+
+{#- A table that these models did not make is somebody's: it is not ours to replace. -#}
+{% macro refuse_foreign_table(existing) %}
+    {%- if existing is not none and existing.is_table
+        and 'source_month' not in adapter.get_columns_in_relation(existing) | map(attribute='name') -%}
+        {{ exceptions.raise_compiler_error(
+            existing ~ " is there already, and no table of this project. Rename it, or choose another"
+            ~ " database with POSTGRES_DB") }}
+    {%- endif -%}
+{% endmacro %}
 
 
 {#- Months as (source_month, load_id): all, or those loaded since the relation was last built. -#}
@@ -98,6 +112,9 @@
 
 
 {% macro create_built_months() %}
+    {% if execute and load_relation(source('tlc', 'loads')) is none %}
+        {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
+    {% endif %}
     create schema if not exists staging;
     create table if not exists staging.built_months (
         relation text,

@@ -1,8 +1,10 @@
-with raw_rows as (
+-- Counted apart and stacked, not joined, so that PostgreSQL reads the asked-for months alone.
+with counts as (
 
     select
         staged.source_month,
         count(*) as raw_rows,
+        0 as trips,
         count(*) filter (
             where staged.passenger_count = 0 and rejected.source_row is null
         ) as zero_passenger_trips,
@@ -14,31 +16,44 @@ with raw_rows as (
             and staged.source_row = rejected.source_row
     group by staged.source_month
 
-),
-
-trips as (
+    union all
 
     select
         source_month,
-        count(*) as trips
+        0 as raw_rows,
+        count(*) as trips,
+        0 as zero_passenger_trips,
+        0 as rejected_trips
     from {{ ref('yellow_taxi_trips') }}
+    group by source_month
+
+),
+
+months as (
+
+    select
+        source_month,
+        sum(raw_rows)::bigint as raw_rows,
+        sum(trips)::bigint as trips,
+        sum(zero_passenger_trips)::bigint as zero_passenger_trips,
+        sum(rejected_trips)::bigint as rejected_trips
+    from counts
     group by source_month
 
 )
 
 select
-    loads.source_month,
+    months.source_month,
     loads.load_id,
-    raw_rows.raw_rows,
-    coalesce(trips.trips, 0) as trips,
-    raw_rows.zero_passenger_trips,
-    raw_rows.rejected_trips,
+    months.raw_rows,
+    months.trips,
+    months.zero_passenger_trips,
+    months.rejected_trips,
     loads.malformed_lines,
     loads.source,
     loads.finished_at as loaded_at
-from {{ ref('stg_tlc__loads') }} as loads
-inner join raw_rows
-    on loads.source_month = raw_rows.source_month
-left join trips
-    on loads.source_month = trips.source_month
-where loads.is_current
+from months
+inner join {{ ref('stg_tlc__loads') }} as loads
+    on
+        months.source_month = loads.source_month
+        and loads.is_current

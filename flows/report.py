@@ -8,7 +8,6 @@ is 2 MB instead of 5.
 import base64
 import gzip
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from html import escape
@@ -42,7 +41,7 @@ TOTALS = text(
 )
 # Not in pandas: a file may hold days that Python has no date for.
 DAYS = text(
-    "select day, sum(trips)::bigint as trips, sum(revenue) as revenue from daily_trips"
+    "select day, sum(trips)::bigint as trips, coalesce(sum(revenue), 0) as revenue from daily_trips"
     " where date_trunc('month', day::timestamp) in (select source_month from trip_accounting)"
     " group by day order by day"
 )
@@ -403,7 +402,10 @@ def theme(name: str) -> go.layout.Template:
 
 
 def days_chart(facts: Facts) -> go.Figure:
-    """Trips above revenue, a bar a day. Months that are not loaded take no room."""
+    """Trips above revenue, a bar a day.
+
+    Months that are not loaded take no room: a dotted line stands where they would be.
+    """
     figure = make_subplots(
         rows=2, shared_xaxes=True, vertical_spacing=0.14, subplot_titles=["Trips", "Revenue"]
     )
@@ -441,9 +443,13 @@ def days_chart(facts: Facts) -> go.Figure:
         ticktext=[f"{day:%-d %b}<br>{day:%Y}" for day in marked],
         tickangle=0,
     )
+    for first, _ in runs[1:]:
+        left_out = str(datetime.combine(first, midnight) - noon)
+        figure.add_vline(left_out, line={"color": "#8b8a85", "width": 1, "dash": "dot"})
     figure.update_yaxes(rangemode="tozero", nticks=5, tickformat="~s")
     figure.update_yaxes(tickprefix="$", row=2)
-    return figure.update_layout(height=420, margin_t=28, bargap=0.2)
+    # "x": the day above the pointer, even if its bar is thinner than a pixel.
+    return figure.update_layout(height=420, margin_t=28, hovermode="x")
 
 
 def marked_days(months: list[date]) -> list[date]:
@@ -483,7 +489,7 @@ def hours_chart(facts: Facts) -> go.Figure:
     bar = {"orientation": "h", "y": -0.14, "yanchor": "top", "thickness": 8, "len": 0.6}
     bar |= {"x": 0, "xanchor": "left", "title": {"text": "Trips in an hour", "side": "bottom"}}
     bar["title"]["font"] = {"size": 13}
-    bar |= {"nticks": 5, "tickformat": "~s"}
+    bar |= {"nticks": 5, "tickformat": "~s", "ticklabeloverflow": "allow"}
     return figure.update_layout(height=340, coloraxis={"cmin": 0, "colorbar": bar})
 
 
@@ -595,6 +601,6 @@ def packed(script: str) -> str:
     return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
-def json_in_html(value: dict | Iterable) -> str:
+def json_in_html(value: dict) -> str:
     """JSON that can't end the `<script>` that it stands in."""
-    return json.dumps(value).replace("<", "\\u003c")
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flows import report
 from flows.extract import verify
 from flows.load import replace_month
 from flows.sample import sample_month
+from flows.summary import Summary
 from flows.transform import transform
 from flows.warehouse import connect, save_block
 
@@ -151,8 +153,15 @@ def drawn_now(settings) -> str:
 
 def test_a_single_day_is_a_chart(facts):
     one = facts.days.iloc[:1]
-    chart = report.days_chart(report.Facts(**{**vars(facts), "days": one}))
+    chart = report.days_chart(replace(facts, days=one))
     assert list(chart.data[0].y) == [one["trips"].item()]
+
+
+def test_the_terminal_says_where_the_page_is(facts, built):
+    accounting = facts.accounting.rename(columns={"source_month": "month"})
+    summary = Summary(built.url, "yellow_taxi_trips", accounting)
+    assert "Look at it" not in str(summary)
+    assert f"Look at it:  {report.PAGE}\n" in str(replace(summary, report=report.PAGE))
 
 
 def test_runs_of_months():

@@ -8,6 +8,7 @@ python -m flows.elt --source sample
 import argparse
 import re
 import sys
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from flows.embedded_postgres import ensure_warehouse
 from flows.errors import PipelineError
 from flows.extract import extract
 from flows.load import MAX_MALFORMED_SHARE, load
+from flows.report import report
 from flows.sample import sample_month
 from flows.summary import Summary, summarise
 from flows.transform import PROJECT, transform
@@ -63,7 +65,8 @@ def elt(
             file = extract.with_options(refresh_cache=True)(url)
         load(file, month, force, max_malformed_share)
     transform(table_name, full_refresh)
-    return summarise(list(sources), table_name)
+    summary = summarise(list(sources), table_name)
+    return replace(summary, report=report(table_name))
 
 
 def source_of_each_month(months: list[str] | None, source: str) -> dict[date, str]:

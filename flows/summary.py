@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 import pandas as pd
 from prefect import get_run_logger, task
@@ -24,6 +25,7 @@ class Summary:
     warehouse: URL
     table_name: str
     accounting: pd.DataFrame  # a row a month; the columns of the model trip_accounting
+    report: Path | None = None  # the page that shows it, where there is one
 
     def __str__(self) -> str:
         """For the terminal: the accounting, and how to query the rest."""
@@ -35,6 +37,7 @@ class Summary:
                 "",
                 counts.to_string(index=False),
                 "",
+                *([f"Look at it:  {self.report}"] if self.report else []),
                 f"Query it:    psql -h {url.host} -p {url.port} -U {url.username} {url.database}",
                 "             (or make psql)",
                 f"             select * from {self.table_name} limit 10;",  # noqa: S608

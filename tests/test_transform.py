@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import date, datetime
@@ -32,12 +33,30 @@ RENAMED = {
 }
 
 
+def start_dbt(settings, command: str, target: Path) -> subprocess.Popen:
+    """dbt as a person starts it, by hand."""
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("dbt"), *command.split(), "--target-path", target],
+        cwd=PROJECT,
+        env=os.environ | {"POSTGRES_DB": settings.db},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
 def compiled(built, tmp_path_factory) -> Path:
     """The project compiled against the built warehouse, with its documentation."""
     target = tmp_path_factory.mktemp("target")
     subprocess.run(
-        [Path(sys.executable).with_name("dbt"), "docs", "generate", "--target-path", target],
+        [
+            Path(sys.executable).with_name("dbt"),
+            "docs",
+            "generate",
+            "--static",
+            "--target-path",
+            target,
+        ],
         cwd=PROJECT,
         env=os.environ | {"POSTGRES_DB": built.db},
         check=True,
@@ -155,17 +174,6 @@ INCREMENTAL = (
     *("yellow_taxi_trips", "rejected_trips", "trip_accounting"),
     *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix"),
 )
-
-
-def start_dbt(settings, command: str, target: Path) -> subprocess.Popen:
-    """dbt as a person starts it, by hand."""
-    return subprocess.Popen(
-        [Path(sys.executable).with_name("dbt"), *command.split(), "--target-path", target],
-        cwd=PROJECT,
-        env=os.environ | {"POSTGRES_DB": settings.db},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.fixture
@@ -351,3 +359,19 @@ def test_the_documentation_site_knows_every_model(compiled):
     models = {name for name in manifest["nodes"] if name.startswith(("model.", "seed."))}
     assert models <= set(catalog["nodes"])
     assert set(manifest["exposures"]) == {"exposure.nyc_taxi.report"}
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_documentation_site_opens_in_a_browser(compiled, tmp_path):
+    page = subprocess.run(
+        [
+            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *("--disable-background-networking", "--no-first-run", "--virtual-time-budget=20000"),
+            f"--user-data-dir={tmp_path}",
+            f"file://{compiled.parents[1]}/static_index.html#!/overview",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+    assert "Every raw row is a trip, a trip without passengers, or rejected" in page

@@ -42,7 +42,6 @@ def read_header(file: BinaryIO, source: str) -> list[str]:
 
     Raises:
         PipelineError: a required column is missing, or a name can't be a column's.
-
     """
     try:
         text = file.readline(LONGEST_HEADER).decode("utf-8-sig").strip()

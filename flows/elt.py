@@ -54,7 +54,6 @@ def elt(
 
     Raises:
         PipelineError: anything that is not a bug, in one line.
-
     """
     check_table_name(table_name)
     sources = source_of_each_month(months, source)
@@ -74,7 +73,6 @@ def source_of_each_month(months: list[str] | None, source: str) -> dict[date, st
 
     Raises:
         PipelineError: a month is not YYYY-MM, or the source says too little or too much.
-
     """
     found = re.search(r"20\d\d-(0[1-9]|1[0-2])(?!\d)", source.rpartition("/")[2])
     if found and months and months != [found[0]]:

@@ -65,7 +65,6 @@ def ensure_warehouse() -> None:
 
     Raises:
         PipelineError: no warehouse answers, and none can be started.
-
     """
     settings, block = read_settings(), load_block()
     if block is None:
@@ -104,7 +103,6 @@ def ensure_server(settings: Settings) -> Settings:
 
     Raises:
         PipelineError: no server answers and none can be started there.
-
     """
     try:
         with connect(settings):
@@ -161,7 +159,6 @@ def start(data_dir: Path, settings: Settings) -> None:
 
     Raises:
         PipelineError: PostgreSQL refuses; the message ends with the last line of its log.
-
     """
     if not (data_dir / "PG_VERSION").exists():
         initialise(data_dir, settings)

@@ -86,7 +86,6 @@ def extract(source: str, folder: Path = FOLDER) -> SourceFile:
     Raises:
         SourceUnavailable: the host can't be reached, breaks off, or is overloaded.
         PipelineError: there is no such file, or it is not a whole CSV.
-
     """
     logger = get_run_logger()
     scheme, shown = urlsplit(source).scheme, without_secrets(source)

@@ -95,7 +95,6 @@ def replace_month(file: SourceFile, month: date, force: bool, max_malformed_shar
     Raises:
         PipelineError: the file is no TLC month, more than `max_malformed_share` of its lines
             are no rows, or the warehouse went away. Nothing has changed then.
-
     """
     logger = get_run_logger()
     began, started_at = time.perf_counter(), datetime.now(UTC)
@@ -177,7 +176,6 @@ def copy_as_it_is(
 
     Raises:
         CopyRefused: some of its lines are no rows.
-
     """
     table = create_partition(cursor, month, load_id, columns)
     with open_csv(file.path) as lines:
@@ -257,7 +255,6 @@ def copy(
 
     Raises:
         CopyRefused: some of the lines are no rows.
-
     """
     names = SQL(", ").join(map(Identifier, columns))
     # FREEZE spares readers the work of marking each row as committed.

@@ -148,7 +148,6 @@ def report(table_name: str) -> Path:
 
     Args:
         table_name: What the analysts' table of trips is called.
-
     """
     with connect() as connection:
         facts = read_facts(connection, table_name)

@@ -27,7 +27,6 @@ def transform(table_name: str = "yellow_taxi_trips", full_refresh: bool = False)
 
     Raises:
         PipelineError: a model or a test has failed; the message names it.
-
     """
     arguments = ["build", "--no-use-colors", "--vars", json.dumps({"trips_table": table_name})]
     if full_refresh:

@@ -60,7 +60,6 @@ def read_settings() -> Settings:
 
     Raises:
         PipelineError: a variable has a value that it can't have.
-
     """
     try:
         return Settings()
@@ -116,7 +115,6 @@ def connect(target: Settings | SqlAlchemyConnector | None = None) -> Iterator[Co
     Raises:
         Unreachable: no server answers there, or it does not accept these credentials.
         PipelineError: the server is older than PostgreSQL 16.
-
     """
     target = target or load_block() or read_settings()
     if isinstance(target, SqlAlchemyConnector):
@@ -145,7 +143,6 @@ def ensure_analyst(connection: Connection, password: SecretStr) -> None:
 
     Raises:
         PipelineError: the role does not exist, and we may not create it.
-
     """
     driver = connection.connection.driver_connection
     try:

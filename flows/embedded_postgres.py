@@ -59,9 +59,9 @@ logger = logging.getLogger("prefect.embedded_postgres")
 def ensure_warehouse() -> None:
     """See to it that the Prefect block names a warehouse that answers and knows the analyst.
 
-    Where there is no block yet, it is made from the settings. A block that a person has edited
-    counts for more than the settings, except where it points to a server of this machine that
-    does not answer: the embedded one may have moved to another port since.
+    Where there is no block yet, it is made from the settings. From then on the block counts, with
+    one exception: if it still names the settings' own database on this machine, and that does not
+    answer, it is made anew, because the embedded server may have moved to another port.
 
     Raises:
         PipelineError: no warehouse answers, and none can be started.

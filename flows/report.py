@@ -50,11 +50,14 @@ HOURS = text(
     " where weekday is not null group by weekday, hour_of_day order by weekday, hour_of_day"
 )
 # Zones that TLC does not know either are called NV and NA, which says nothing to a reader.
-ZONES = text(
+NAMED_ZONES = (
     "with zones as ("
     " select location_id,"
     " case when borough = 'Unknown' then 'Unknown (' || zone || ')' else zone end as name"
     " from taxi_zones)"
+)
+ZONES = text(
+    f"{NAMED_ZONES}"  # noqa: S608
     " select coalesce(zones.name, 'Zone ' || pairs.pickup_location_id, 'Not recorded') as name,"
     " sum(pairs.trips)::bigint as trips, sum(pairs.revenue) as revenue"
     " from zone_pairs as pairs"
@@ -63,10 +66,7 @@ ZONES = text(
     " order by trips desc, pairs.pickup_location_id limit 10"
 )
 ZONE_PAIRS = text(
-    "with zones as ("
-    " select location_id,"
-    " case when borough = 'Unknown' then 'Unknown (' || zone || ')' else zone end as name"
-    " from taxi_zones)"
+    f"{NAMED_ZONES}"  # noqa: S608
     " select coalesce(pickups.name, 'Zone ' || pairs.pickup_location_id, 'Not recorded') || ' → '"
     " || coalesce(dropoffs.name, 'Zone ' || pairs.dropoff_location_id, 'Not recorded') as name,"
     " sum(pairs.trips)::bigint as trips, sum(pairs.revenue) as revenue"

@@ -9,14 +9,20 @@ export MALLOC_MMAP_THRESHOLD_ := 65536
 export MALLOC_TRIM_THRESHOLD_ := 131072
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format psql docs down lock clean
+.PHONY: help run serve worker test lint format psql docs down lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
 
 run: $(INSTALLED)  ## load a month and build the models: MONTH=2021-01, SOURCE=path-or-url, or a sample
-	@$(BIN)/python -m flows.elt $(if $(MONTH),--months $(MONTH)) \
+	@$(BIN)/python -m flows.elt $(if $(MONTH),--months "$(MONTH)") \
 		$(if $(SOURCE),--source "$(SOURCE)",$(if $(MONTH),,--source sample)) $(ARGS)
+
+serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: http://127.0.0.1:4200
+	@$(BIN)/python -m flows.serve start
+
+worker: $(INSTALLED)  ## start one more worker, here or on another machine, in the foreground
+	@TAXI_PROJECT="$(CURDIR)" exec $(BIN)/prefect worker start --pool nyc-taxi --type process --limit 4
 
 test: $(INSTALLED)  ## run every test
 	@$(BIN)/python -m pytest $(ARGS)
@@ -37,7 +43,8 @@ psql: $(INSTALLED)  ## open psql on the warehouse
 docs: $(INSTALLED)  ## build the models' documentation and show it at http://localhost:8081
 	@cd dbt_project && ../$(BIN)/dbt --quiet docs generate && ../$(BIN)/dbt docs serve --port 8081
 
-down: $(INSTALLED)  ## stop the PostgreSQL that `make run` started
+down: $(INSTALLED)  ## stop what `make serve` and `make run` started
+	@$(BIN)/python -m flows.serve stop
 	@$(BIN)/python -m flows.embedded_postgres stop
 
 lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows

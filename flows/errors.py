@@ -2,6 +2,10 @@
 
 import logging
 
+from prefect.client.schemas import TaskRun
+from prefect.states import State
+from prefect.tasks import Task
+
 
 class PipelineError(Exception):
     """What went wrong, where, and what to do about it, in one line.
@@ -11,17 +15,38 @@ class PipelineError(Exception):
     """
 
 
-class _OneLine(logging.Filter):
-    """Takes the traceback off a log record where it would tell a person nothing."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        is_dbt_node = type(error) is Exception and str(error).startswith("Node ")  # prefect-dbt's
-        if isinstance(error, PipelineError) or is_dbt_node:
-            record.exc_info = None
-        return True
+class UsageError(PipelineError):
+    """A parameter that can't be right, whatever the surroundings."""
 
 
-# Prefect's engines log an exception of a run with these two loggers, and always with its traceback.
+class TransientError(PipelineError):
+    """May pass by itself: the network broke off, or PostgreSQL is being restarted."""
+
+
+def is_transient(_task: Task, _run: TaskRun, state: State) -> bool:
+    """Whether a task's failure is worth a retry; a wrong URL or a bad header stays wrong."""
+    return isinstance(state.result(raise_on_failure=False), TransientError)
+
+
+# How every task is retried that a network or a server can make fail.
+RETRIES = {
+    "retries": 3,
+    "retry_delay_seconds": [2, 10, 30],
+    "retry_jitter_factor": 0.3,
+    "retry_condition_fn": is_transient,
+}
+
+
+def say_each_failure_once(record: logging.LogRecord) -> bool:
+    """Keep a record of Prefect's engines, unless it repeats a failure; a filter for loggers.
+
+    The engines log an exception with its traceback, and then once more in the state that the run
+    ends in. Where the exception is a `PipelineError`, the state says it all.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    is_dbt_node = type(error) is Exception and str(error).startswith("Node ")  # prefect-dbt's
+    return not (isinstance(error, PipelineError) or is_dbt_node)
+
+
 for _name in ("prefect.task_runs", "prefect.flow_runs"):
-    logging.getLogger(_name).addFilter(_OneLine())
+    logging.getLogger(_name).addFilter(say_each_failure_once)

@@ -6,24 +6,31 @@ The raw table keeps every column as text, as it stands in the file; typing and f
 import csv
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from tempfile import TemporaryFile
 
 import psycopg2
-from prefect import flow, get_run_logger, runtime, task
+from prefect import get_run_logger, runtime
+from prefect.assets import materialize
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from flows.csv_lines import COLUMNS, good_lines, read_header, whole_lines
-from flows.errors import PipelineError
+from flows.errors import RETRIES, PipelineError, TransientError
 from flows.extract import SourceFile, open_csv, progress
-from flows.warehouse import connect, first_line
+from flows.warehouse import connect, first_line, raw_assets
 
 MAX_MALFORMED_SHARE = 0.01
-LOCK_TIMEOUT = "60s"
+LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
+LOCK_TIMEOUT = "1s"  # while we wait for a lock, readers wait behind us
+LOCK_PAUSE = 4.0  # seconds between two tries, for readers to go on
+LOCK_PATIENCE = 60.0  # seconds
 ROWS_BETWEEN_LOG_LINES = 500_000
+OWN_COLUMNS = {"source_month": "date", "source_row": "bigint", "load_id": "bigint"}
 
 CREATE_TABLES = f"""
 select pg_advisory_xact_lock(hashtext('raw.loads'));
@@ -31,9 +38,7 @@ create schema if not exists raw;
 
 create table if not exists raw.yellow_tripdata (
     {", ".join(f"{column} text" for column in COLUMNS)},
-    source_month date not null,
-    source_row bigint not null,
-    load_id bigint not null
+    {", ".join(f"{column} {kind} not null" for column, kind in OWN_COLUMNS.items())}
 ) partition by list (source_month);
 
 create table if not exists raw.loads (
@@ -74,33 +79,42 @@ class CopyRefused(Exception):
     """PostgreSQL does not take a file as it is: some of its lines are no rows."""
 
 
-@flow(name="load", flow_run_name="load {month:%Y-%m}")
+def loaded_months() -> set[date]:
+    """The months that stand in the raw table."""
+    with connect() as connection:
+        if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
+            return set()
+        return set(connection.exec_driver_sql("select source_month from raw.loads").scalars())
+
+
+@materialize(
+    *raw_assets("ny_taxi"),
+    name="load",
+    task_run_name="load {month:%Y-%m}",
+    cache_policy=NO_CACHE,
+    **RETRIES,
+)
 def load(
     file: SourceFile,
     month: date,
     force: bool = False,
     max_malformed_share: float = MAX_MALFORMED_SHARE,
 ) -> Load:
-    """Load a month's file into the raw table, unless the same content stands there already."""
-    return replace_month(file, month, force, max_malformed_share)
-
-
-@task(name="copy", task_run_name="copy {month:%Y-%m} into raw", cache_policy=NO_CACHE)
-def replace_month(file: SourceFile, month: date, force: bool, max_malformed_share: float) -> Load:
     """Put a file in the place of its month's partition, in one transaction.
 
     Readers see the month as it was until all of the new one is there, and a load that is killed
-    changes nothing.
+    changes nothing. Where the same content stands there already, nothing is done.
 
     Raises:
-        PipelineError: the file is no TLC month, more than `max_malformed_share` of its lines
-            are no rows, or the warehouse went away. Nothing has changed then.
+        TransientError: the warehouse went away, or somebody kept the raw table locked.
+        PipelineError: the file is no TLC month, or more than `max_malformed_share` of its lines
+            are no rows. Whatever is raised, nothing has changed.
     """
     logger = get_run_logger()
     began, started_at = time.perf_counter(), datetime.now(UTC)
     with open_csv(file.path) as lines:
         columns = read_header(lines, file.source)
-    with connect() as warehouse:
+    with slot(), connect() as warehouse:
         connection = warehouse.connection.driver_connection
         try:
             with connection, connection.cursor() as cursor:
@@ -121,7 +135,7 @@ def replace_month(file: SourceFile, month: date, force: bool, max_malformed_shar
                     refuse_malformed(cursor, file, load_id, malformed, rows, max_malformed_share)
                 if rows == 0:
                     raise PipelineError(f"{file.source}, line 2: no rows. Get the file anew")
-                attach_partition(cursor, month, load_id, columns)
+                attach_partition(cursor, month, load_id)
                 cursor.execute(
                     "insert into raw.loads (load_id, source_month, source, sha256, bytes,"
                     " row_count, malformed_lines, started_at, finished_at, flow_run_id)"
@@ -131,25 +145,37 @@ def replace_month(file: SourceFile, month: date, force: bool, max_malformed_shar
                         *(started_at, datetime.now(UTC), runtime.flow_run.root_flow_run_id),
                     ),
                 )
-        # A lock that is held too long, a server that stops, a user who may not.
-        except (
-            psycopg2.OperationalError,
-            psycopg2.InterfaceError,
-            psycopg2.errors.InsufficientPrivilege,
-        ) as error:
-            raise PipelineError(
-                f"{month:%Y-%m} stays as it was: {first_line(error)}. Run again"
-            ) from None
+        except psycopg2.Error as error:
+            raise explained(error, month) from None
     seconds = time.perf_counter() - began
     logger.info("%s rows, %s malformed lines, %.1f s", f"{rows:,}", f"{malformed:,}", seconds)
     return Load(month, rows, malformed, seconds, was_there=False)
 
 
+def slot() -> AbstractContextManager[None]:
+    """Of the loads that may run at once, by Prefect's limit; a run by hand loads one at a time."""
+    return concurrency(LIMIT, lease_duration=60) if runtime.deployment.id else nullcontext()
+
+
+def explained(error: psycopg2.Error, month: date) -> Exception:
+    """What PostgreSQL raised, as a line about the month; a bug stays what it is."""
+    said = f"{month:%Y-%m} stays as it was: {first_line(error)}"
+    if isinstance(error, psycopg2.errors.DiskFull):
+        return PipelineError(f"{said}. Make room for PostgreSQL and run again")
+    if isinstance(error, psycopg2.errors.InsufficientPrivilege):
+        return PipelineError(f"{said}. Let the role of POSTGRES_USER do this")
+    if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)):
+        return TransientError(f"{said}. Run again")
+    return error
+
+
 def lock_month(cursor: Cursor, month: date) -> None:
-    """Let one load at a time work on a month, and none wait for ever for somebody's lock."""
-    cursor.execute("set local lock_timeout = %s", [LOCK_TIMEOUT])
-    number = month.year * 100 + month.month
-    cursor.execute("select pg_advisory_xact_lock(hashtext('raw.yellow_tripdata'), %s)", [number])
+    """Let one load at a time work on a month; the second waits for the first."""
+    lock = f"(hashtext('raw.yellow_tripdata'), {month:%Y%m})"
+    cursor.execute(f"select pg_try_advisory_xact_lock{lock}")  # noqa: S608 (a number)
+    if not cursor.fetchone()[0]:
+        get_run_logger().info("Another run is loading %s; waiting for it", f"{month:%Y-%m}")
+        cursor.execute(f"select pg_advisory_xact_lock{lock}")  # noqa: S608
 
 
 def find_same_content(cursor: Cursor, file: SourceFile, month: date) -> tuple[int, int] | None:
@@ -234,18 +260,32 @@ def create_partition(cursor: Cursor, month: date, load_id: int, columns: list[st
     """
     table = new_partition(month)
     run(cursor, "create temporary sequence source_row_numbers cache 10000")
-    run(cursor, "create table {} (like raw.yellow_tripdata)", table)
-    for column in columns:
-        if column not in COLUMNS:
-            run(cursor, "alter table {} add column {} text", table, Identifier(column))
+    # Not `like raw.yellow_tripdata`: that locks it until the end, and two loads would each wait
+    # for the other.
+    names = dict.fromkeys([*columns_of(cursor, "yellow_tripdata"), *columns])
+    definitions = [
+        SQL("{} {}").format(Identifier(name), SQL(OWN_COLUMNS.get(name, "text"))) for name in names
+    ]
+    run(cursor, "create table {} ({})", table, SQL(", ").join(definitions))
     run(
         cursor,
         "alter table {} alter source_month set default {}, alter load_id set default {},"
         " alter source_row set default nextval('source_row_numbers'),"
-        " add constraint is_of_month check (source_month = {})",
+        " alter source_month set not null, alter load_id set not null,"
+        " alter source_row set not null, add constraint is_of_month check (source_month = {})",
         *(table, Literal(month), Literal(load_id), Literal(month)),
     )
     return table
+
+
+def columns_of(cursor: Cursor, table: str) -> list[str]:
+    """The names of a raw table's columns, read without locking it; none where there is none."""
+    cursor.execute(
+        "select attname from pg_attribute where attrelid = to_regclass(%s)"
+        " and attnum > 0 and not attisdropped order by attnum",
+        [f"raw.{table}"],
+    )
+    return [name for (name,) in cursor]
 
 
 def copy(
@@ -308,16 +348,23 @@ def report(chunks: Iterator[bytes], advance: Callable[[int], None]) -> Iterator[
             logger.info("%s rows in %.1f s", f"{rows:,}", time.perf_counter() - began)
 
 
-def attach_partition(cursor: Cursor, month: date, load_id: int, columns: list[str]) -> None:
+def attach_partition(cursor: Cursor, month: date, load_id: int) -> None:
     """Put the new partition in the place of the month's old one."""
-    name = f"yellow_tripdata_{month:%Y_%m}"
-    partition = Identifier("raw", name)
-    for column in columns:
-        if column not in COLUMNS:
-            statement = "alter table raw.yellow_tripdata add column if not exists {} text"
-            run(cursor, statement, Identifier(column))
+    name = partition_name(month)
+    partition, new = Identifier("raw", name), new_partition(month)
+    has, gets = columns_of(cursor, "yellow_tripdata"), columns_of(cursor, f"{name}_new")
+    is_new_month = not columns_of(cursor, name) and set(gets) <= set(has)
+    # Readers need not wait for a month that only comes in addition.
+    lock_raw_table(cursor, "share update exclusive" if is_new_month else "access exclusive")
+    has = columns_of(cursor, "yellow_tripdata")  # another load may have added some meanwhile
+    for table, lacks in (
+        (Identifier("raw", "yellow_tripdata"), [name for name in gets if name not in has]),
+        (new, [name for name in has if name not in gets]),
+    ):
+        for column in lacks:
+            run(cursor, "alter table {} add column {} text", table, Identifier(column))
     run(cursor, "drop table if exists {}", partition)
-    run(cursor, "alter table {} rename to {}", new_partition(month), Identifier(name))
+    run(cursor, "alter table {} rename to {}", new, Identifier(name))
     run(
         cursor,
         "alter table raw.yellow_tripdata attach partition {} for values in ({})",
@@ -336,9 +383,55 @@ def attach_partition(cursor: Cursor, month: date, load_id: int, columns: list[st
     )
 
 
+def lock_raw_table(cursor: Cursor, mode: str) -> None:
+    """Lock the raw table for the swap, with short tries and pauses between them.
+
+    Whoever asks for a lock that somebody else holds makes all later readers wait behind him; so
+    we ask for a second at a time.
+
+    Raises:
+        TransientError: somebody held a lock for longer than `LOCK_PATIENCE`; it says who.
+    """
+    give_up_at = time.monotonic() + LOCK_PATIENCE
+    cursor.execute("savepoint before_lock")
+    while True:
+        try:
+            cursor.execute("set local lock_timeout = %s", [LOCK_TIMEOUT])
+            cursor.execute(f"lock table raw.yellow_tripdata in {mode} mode")
+            return
+        except psycopg2.errors.LockNotAvailable:
+            cursor.execute("rollback to savepoint before_lock")
+            holders = who_holds_the_raw_table(cursor)
+            if time.monotonic() > give_up_at:
+                raise TransientError(
+                    f"raw.yellow_tripdata is locked by {holders}, and the month stays as it was. "
+                    "End that session's transaction, or run again later"
+                ) from None
+            get_run_logger().warning("Waiting for raw.yellow_tripdata, locked by %s", holders)
+            time.sleep(LOCK_PAUSE)
+
+
+def who_holds_the_raw_table(cursor: Cursor) -> str:
+    """The sessions that have the raw table or a part of it locked, for people."""
+    cursor.execute(
+        "select distinct format('process %s (%s, %s, since %s)', activity.pid, activity.usename,"
+        " coalesce(nullif(activity.application_name, ''), 'no name'),"
+        " to_char(activity.xact_start, 'HH24:MI:SS'))"
+        " from pg_locks as locks inner join pg_stat_activity as activity on locks.pid = activity.pid"
+        " where locks.granted and activity.pid <> pg_backend_pid() and locks.relation in ("
+        " select relid from pg_partition_tree('raw.yellow_tripdata'))"
+    )
+    return ", ".join(who for (who,) in cursor) or "a session that has just ended"
+
+
+def partition_name(month: date) -> str:
+    """What a month's partition is called, in the schema raw."""
+    return f"yellow_tripdata_{month:%Y_%m}"
+
+
 def new_partition(month: date) -> Identifier:
     """The name of a month's partition while it is being filled."""
-    return Identifier("raw", f"yellow_tripdata_{month:%Y_%m}_new")
+    return Identifier("raw", f"{partition_name(month)}_new")
 
 
 def run(cursor: Cursor, statement: str, *parts: Composable) -> None:

@@ -1,6 +1,6 @@
-"""Summary: what the warehouse holds after a run, for the log, the UI and the terminal."""
+"""Summary: what the warehouse holds after a run, for the log, the UI, the terminal and scripts."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL, column, func, select, table, text
 
-from flows.warehouse import connect
+from flows.land import Landed
+from flows.transform import Build
+from flows.warehouse import address, connect
 
 ACCOUNTING = text(
     "select to_char(source_month, 'YYYY-MM') as month, raw_rows, trips, zero_passenger_trips,"
@@ -19,12 +21,22 @@ ACCOUNTING = text(
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What a stage of a run took. `rows` are those that it handled, where it counts rows."""
+
+    stage: str
+    seconds: float
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
 class Summary:
-    """What a warehouse holds."""
+    """What a run took, and what the warehouse holds after it."""
 
     warehouse: URL
     table_name: str
     accounting: pd.DataFrame  # a row a month; the columns of the model trip_accounting
+    stages: list[Stage]
     report: Path | None = None  # the page that shows it, where there is one
 
     def __str__(self) -> str:
@@ -45,10 +57,41 @@ class Summary:
             ]
         )
 
+    def as_dict(self) -> dict:
+        """For scripts: all of it, in types that JSON has."""
+        return {
+            "warehouse": address(self.warehouse),
+            "table_name": self.table_name,
+            "report": str(self.report) if self.report else None,
+            "accounting": self.accounting.to_dict("records"),
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+
+def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
+    """What each stage of a run took."""
+    stages = []
+    for month in landed:
+        name = f"{month.load.month:%Y-%m}"
+        stages += [
+            Stage(f"extract {name}", month.extract_seconds),
+            Stage(f"load {name}", month.load.seconds, month.load.rows),
+        ]
+    return [*stages, Stage("transform", build.seconds, trips)]
+
 
 @task(name="summarise", task_run_name="summarise", cache_policy=NO_CACHE)
-def summarise(months: list[date], table_name: str) -> Summary:
-    """Say in the log and in an artifact what became of the raw rows of these and of all months."""
+def summarise(
+    months: list[date], table_name: str, build: Build, landed: list[Landed] | None = None
+) -> Summary:
+    """Say in the log and in artifacts what became of the raw rows of these and of all months.
+
+    Args:
+        months: The months that the run was about.
+        table_name: What the analysts' table of trips is called.
+        build: What the build of the models did.
+        landed: What landing those months took, as far as this run did it itself.
+    """
     logger = get_run_logger()
     with connect() as connection:
         accounting = pd.read_sql(ACCOUNTING, connection)
@@ -67,9 +110,15 @@ def summarise(months: list[date], table_name: str) -> Summary:
             "%s: %s raw rows = %s trips + %s without passengers + %s rejected; %s malformed lines",
             *(month, *(f"{count:,}" for count in counts)),
         )
+    stages = stages_of(landed or [], build, int(accounting["trips"].sum()))
     create_table_artifact(
         accounting.to_dict("records"),
         key="trip-accounting",
         description="What became of each month's raw rows",
     )
-    return Summary(warehouse, table_name, accounting)
+    create_table_artifact(
+        [{**asdict(stage), "seconds": round(stage.seconds, 1)} for stage in stages],
+        key="stages",
+        description="Seconds and rows of each stage of the run",
+    )
+    return Summary(warehouse, table_name, accounting, stages)

@@ -1,58 +1,138 @@
 """Transform: `dbt build`, each model and each test as a task of its own in Prefect."""
 
 import json
+import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from dbt_common.events.base_types import EventLevel
-from prefect import flow, get_run_logger
-from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL
+from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
-from flows.errors import PipelineError
-from flows.warehouse import ROOT, connect
+from flows.alerts import alert
+from flows.errors import RETRIES, PipelineError, TransientError, UsageError
+from flows.load import loaded_months
+from flows.sources import shorten
+from flows.warehouse import PASSING, ROOT, connect
+
+if TYPE_CHECKING:
+    from dbt.artifacts.schemas.results import NodeResult
+
+    Dbt = Callable[..., list[NodeResult]]
 
 PROJECT = ROOT / "dbt_project"
+TABLE_NAME = "yellow_taxi_trips"
+FAILED = ("error", "fail", "runtime error")
 
 
-@flow(name="transform", flow_run_name="transform {table_name}")
-def transform(table_name: str = "yellow_taxi_trips", full_refresh: bool = False) -> None:
+@dataclass(frozen=True)
+class Build:
+    """What a build did."""
+
+    models: int
+    tests: int
+    seconds: float
+
+
+@flow(
+    name="transform",
+    flow_run_name="transform {table_name}",
+    on_failure=[alert],
+    on_crashed=[alert],
+)
+def transform(table_name: str = TABLE_NAME, full_refresh: bool = False) -> Build:
     """Build and test the models of the months that were loaded since they were last built.
 
-    With `full_refresh`, of all months.
+    Args:
+        table_name: What the analysts' table of trips is called.
+        full_refresh: Build the models of all months, not only of those that have changed.
 
     Raises:
         PipelineError: a model or a test has failed; the message names it.
     """
-    arguments = ["build", "--no-use-colors", "--vars", json.dumps({"trips_table": table_name})]
-    if full_refresh:
-        arguments.append("--full-refresh")
-    # A target folder of its own keeps builds that run at the same time apart.
-    with (
-        TemporaryDirectory(prefix="dbt-target-") as target,
-        one_build_at_a_time() as warehouse,
-        warehouse_in_environment(warehouse),
-        waiting_for_node_tasks(),
-    ):
-        runner = PrefectDbtRunner(
-            settings=PrefectDbtSettings(
-                project_dir=PROJECT,
-                profiles_dir=PROJECT,
-                target_path=target,
-                log_level=EventLevel.WARN,  # Prefect's tasks tell of the rest
-            )
+    check_table_name(table_name)
+    began = time.perf_counter()
+    with one_build_at_a_time() as warehouse, dbt_on(warehouse, table_name) as dbt:
+        nodes = build(dbt, full_refresh)
+        check_freshness(dbt)
+    models = sum(node.node.resource_type in ("model", "seed") for node in nodes)
+    return Build(models, len(nodes) - models, time.perf_counter() - began)
+
+
+def warn_if_stale() -> None:
+    """Say how old the newest month is, where there is nothing to build."""
+    if loaded_months():
+        with one_build_at_a_time() as warehouse, dbt_on(warehouse, TABLE_NAME) as dbt:
+            check_freshness(dbt)
+
+
+def check_table_name(table_name: str) -> None:
+    """Raise a `UsageError` if a table can't be called so without quotes, or another one is."""
+    models = {
+        path.stem
+        for pattern in ("models/**/*.sql", "seeds/*.csv")
+        for path in PROJECT.glob(pattern)
+    }
+    taken = models - {TABLE_NAME}
+    is_plain = re.fullmatch(r"(?!pg_)[a-z_][a-z0-9_]{0,62}", table_name)
+    if not is_plain or table_name in taken | RESERVED_WORDS:
+        raise UsageError(
+            f"{shorten(table_name)!r} can't be the trips' table: use up to 63 lower-case letters, "
+            "digits and underscores, no word of SQL's and no other model's name"
         )
-        try:
-            runner.invoke(arguments)
-        except ValueError as error:
-            # "Failures detected during invocation of dbt command '…':", then the failures
-            _, _, failures = str(error).partition("':")
-            failures = re.sub(r"compiled code at \S+", "", failures)
-            raise PipelineError(f"dbt build: {' '.join(failures.split())}") from None
+
+
+@task(name="dbt build", task_run_name="dbt build", cache_policy=NO_CACHE, **RETRIES)
+def build(dbt: "Dbt", full_refresh: bool) -> "list[NodeResult]":
+    """Run `dbt build`; a warning is logged, a failure raised.
+
+    Not `dbt retry` where it is tried again: months that are built are not built anew anyway.
+
+    Raises:
+        TransientError: PostgreSQL went away, or somebody kept a table locked.
+        PipelineError: a model or a test has failed; the message names it.
+    """
+    nodes = dbt("build", *["--full-refresh"] * full_refresh)
+    for node in nodes:
+        if node.status == "warn":
+            get_run_logger().warning("%s: %s", node.node.name, in_one_line(node.message))
+    failures = [
+        f"{node.node.resource_type} {node.node.name}: {in_one_line(node.message)}"
+        for node in nodes
+        if node.status in FAILED
+    ]
+    if failures:
+        raise failure(f"dbt build: {'; '.join(failures)}")
+    return nodes
+
+
+@task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE)
+def check_freshness(dbt: "Dbt") -> None:
+    """Run `dbt source freshness`, and say how old the newest month is; as a warning if stale."""
+    is_stale = any(node.status in ("warn", "error") for node in dbt("source", "freshness"))
+    with connect() as connection:
+        newest, loaded_at = connection.exec_driver_sql(
+            "select max(source_month), max(finished_at) from raw.loads"
+        ).one()
+    days = (datetime.now(UTC).date() - newest).days
+    get_run_logger().log(
+        logging.WARNING if is_stale else logging.INFO,
+        "freshness: the newest month is %s, which began %s days ago; the last load was %s ago%s",
+        f"{newest:%Y-%m}",
+        f"{days:,}",
+        timedelta(seconds=round((datetime.now(UTC) - loaded_at).total_seconds())),
+        ", and that is too long" if is_stale else "",
+    )
 
 
 @contextmanager
@@ -65,6 +145,43 @@ def one_build_at_a_time() -> Iterator[URL]:
             connection.exec_driver_sql(f"select pg_advisory_lock{lock}")
         connection.commit()
         yield connection.engine.url
+
+
+@contextmanager
+def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
+    """Yield dbt as a function of a command's words, which returns its nodes' results.
+
+    A target folder of its own keeps builds that run at the same time apart.
+    """
+    # Not at the top: importing dbt takes a second, and the first download need not wait for it.
+    from dbt_common.events.base_types import EventLevel
+    from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+
+    with ExitStack() as stack:
+        target = Path(stack.enter_context(TemporaryDirectory(prefix="dbt-target-")))
+        stack.enter_context(warehouse_in_environment(warehouse))
+        stack.enter_context(waiting_for_node_tasks())
+        stack.enter_context(without_loose_lines())
+        runner = PrefectDbtRunner(
+            settings=PrefectDbtSettings(
+                project_dir=PROJECT,
+                profiles_dir=PROJECT,
+                target_path=target,
+                log_level=EventLevel.WARN,  # Prefect's tasks tell of the rest
+            ),
+            raise_on_failure=False,
+        )
+        variables = json.dumps({"trips_table": table_name})
+
+        def dbt(*words: str) -> "list[NodeResult]":
+            try:
+                result = runner.invoke([*words, "--no-use-colors", "--vars", variables])
+            except ValueError as error:  # "Failed to invoke dbt command '…': why"
+                _, _, why = str(error).partition("': ")
+                raise failure(f"dbt {words[0]}: {in_one_line(why)}") from None
+            return list(result.result.results)
+
+        yield dbt
 
 
 @contextmanager
@@ -102,3 +219,33 @@ def waiting_for_node_tasks() -> Iterator[None]:
         for thread in set(threading.enumerate()) - before:
             if thread.name.endswith("(run_task)"):
                 thread.join(timeout=60)
+
+
+@contextmanager
+def without_loose_lines() -> Iterator[None]:
+    """Keep dbt's own lines about its nodes out of the log: `build` says each once, with its name.
+
+    prefect-dbt logs them under a task called None, and leaves Prefect's logger at their level.
+    """
+    logger = logging.getLogger("prefect.task_runs")
+    level = logger.level
+
+    def is_of_a_task(record: logging.LogRecord) -> bool:
+        return getattr(record, "task_run_name", "") is not None
+
+    logger.addFilter(is_of_a_task)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_of_a_task)
+        logger.setLevel(level)
+
+
+def failure(said: str) -> PipelineError:
+    """What dbt said, as an error that is worth a retry if PostgreSQL was away or locked."""
+    return TransientError(said) if any(word in said for word in PASSING) else PipelineError(said)
+
+
+def in_one_line(text: str) -> str:
+    """What dbt says, without its line breaks and the paths of a folder that will be gone."""
+    return " ".join(re.sub(r"compiled code at \S+", "", text or "").split())

@@ -1,5 +1,6 @@
 """The warehouse: its settings, the Prefect block that holds them, and the way to connect."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlalchemy import URL, Connection, NullPool, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from flows.errors import PipelineError
+from flows.errors import PipelineError, TransientError
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
@@ -21,6 +22,13 @@ BLOCK_NAME = "postgres-connector"
 OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16
 
 ANALYST = "analyst"  # the role that may read the marts and nothing else
+# What a server says that is there, and ours, but not at this moment.
+BUSY = ("too many clients", "starting up", "shutting down", "in recovery mode", "reserved for")
+# What libpq and PostgreSQL say when something has come between, and may be gone in a moment.
+PASSING = (
+    *(*BUSY, "onnection refused", "server closed the connection", "terminating connection"),
+    *("connection already closed", "connection has been closed", "lock timeout", "deadlock"),
+)
 CONNECT_ARGS = {"connect_timeout": 10, "application_name": "nyc-taxi-elt"}
 
 
@@ -41,6 +49,7 @@ class Settings(BaseSettings):
     password: SecretStr = SecretStr("root")
     db: str = "ny_taxi"
     analyst_password: SecretStr = SecretStr("analyst")
+    alert_block: str | None = Field(None, validation_alias="ALERT_BLOCK")
 
     @property
     def url(self) -> URL:
@@ -104,7 +113,13 @@ def url_of(block: SqlAlchemyConnector) -> URL:
     return make_url(info.get_secret_value() if hasattr(info, "get_secret_value") else str(info))
 
 
-class Unreachable(PipelineError):
+def current_url() -> URL:
+    """The warehouse that the Prefect block names, or the settings where there is no block."""
+    block = load_block()
+    return url_of(block) if block else read_settings().url
+
+
+class Unreachable(TransientError):
     """No server answers at an address, or it does not let us in."""
 
 
@@ -136,6 +151,13 @@ def connect(target: Settings | SqlAlchemyConnector | None = None) -> Iterator[Co
                 "will do: point POSTGRES_HOST and POSTGRES_PORT at a newer server"
             )
         yield connection
+
+
+def raw_assets(database: str) -> list[str]:
+    """The keys of the raw tables as assets in Prefect: those that prefect-dbt gives its sources."""
+    plain = re.sub(r"[^\w-]", "", database)
+    tables = ("yellow_tripdata", "loads", "malformed_lines")
+    return [f"postgres://{plain}/raw/{table}" for table in tables]
 
 
 def ensure_analyst(connection: Connection, password: SecretStr) -> None:

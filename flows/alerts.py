@@ -1,0 +1,44 @@
+"""Alerts: somebody is told when a run fails."""
+
+import json
+import logging
+
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import FlowRun
+from prefect.flows import Flow
+from prefect.settings import get_current_settings
+from prefect.states import State
+
+from flows.warehouse import read_settings
+
+logger = logging.getLogger("prefect.alerts")
+
+
+def alert(flow: Flow, run: FlowRun, state: State) -> None:
+    """Write one line of JSON about a run that failed, and send it where `ALERT_BLOCK` says.
+
+    `ALERT_BLOCK` names a notification block of Prefect's as `type/name`, such as
+    `slack-webhook/on-call`. A run that is part of another one is that one's to tell.
+    """
+    if run.parent_task_run_id:
+        return
+    ui_url = get_current_settings().ui_url
+    said = json.dumps(
+        {
+            "event": "flow-run-failed",
+            "flow": flow.name,
+            "flow_run": run.name,
+            "flow_run_id": str(run.id),
+            "state": state.name,
+            "message": state.message,
+            "url": f"{ui_url}/runs/flow-run/{run.id}" if ui_url else None,
+        },
+        ensure_ascii=False,
+    )
+    logger.error(said)
+    if block := read_settings().alert_block:
+        try:
+            Block.load(block).notify(said, subject=f"{run.name}: {state.name}")
+        except Exception as error:  # whatever it is, it must not hide the failure itself
+            # Its kind alone: what it says may hold the block's URL, which is often a secret.
+            logger.error("ALERT_BLOCK %s can't be sent to: %s", block, type(error).__name__)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit
 
 import httpx
 from prefect import get_run_logger, runtime, task
@@ -69,7 +68,8 @@ class SourceFile:
 
 def file_name(source: str) -> str:
     """The last part of a URL or path, fit for a name on any disk."""
-    return re.sub(r"[^\w.-]", "_", urlsplit(source).path.rpartition("/")[2])[-100:] or "download"
+    path = re.split(r"[?#]", source, maxsplit=1)[0] if "://" in source else source
+    return re.sub(r"[^\w.-]", "_", path.rpartition("/")[2])[-100:] or "download"
 
 
 @task(
@@ -80,7 +80,7 @@ def file_name(source: str) -> str:
     **RETRIES,
 )
 def extract(
-    source: str, max_csv_gigabytes: float = MAX_CSV_GIGABYTES, folder: Path = FOLDER
+    source: str, folder: Path = FOLDER, max_csv_gigabytes: float = MAX_CSV_GIGABYTES
 ) -> SourceFile:
     """Get a CSV file, packed with gzip or not, and read it once to its end.
 
@@ -178,7 +178,7 @@ def fetch(url: str, file: BinaryIO, version: Path) -> None:
                 version.write_text(strong_validator(response))
             size = have + int(response.headers.get("Content-Length") or 0)
             with progress(f"download {file_name(url)}", size) as advance:
-                for chunk in response.iter_raw(CHUNK):
+                for chunk in response.iter_raw():  # as it comes, to keep all that has come
                     file.write(chunk)
                     advance(have + response.num_bytes_downloaded)
     except httpx.HTTPError as error:

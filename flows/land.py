@@ -46,9 +46,10 @@ def land(
     """
     began = time.perf_counter()
     url = locate(source, month)
-    file = extract.with_options(refresh_cache=force)(url, max_csv_gigabytes)
+    limit = {"max_csv_gigabytes": max_csv_gigabytes}
+    file = extract.with_options(refresh_cache=force)(url, **limit)
     if not file.is_intact():  # the cache remembers a file that has gone or changed since
-        file = extract.with_options(refresh_cache=True)(url, max_csv_gigabytes)
+        file = extract.with_options(refresh_cache=True)(url, **limit)
     extract_seconds = time.perf_counter() - began
     load_as_assets = load.with_options(
         assets=raw_assets(current_url().database), asset_deps=[asset_of(url)]

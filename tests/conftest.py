@@ -1,9 +1,12 @@
 """One PostgreSQL and one Prefect server for all tests, and a database of its own for each.
 
-Both are the real thing, on free ports, with their files in a temporary folder.
+Both are the real thing, on free ports, with their files in a temporary folder. Prefect's server and
+the workers are started with the commands that docker-compose.yml has for them.
 """
 
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -18,8 +21,11 @@ from pathlib import Path
 import httpx
 import pandas as pd
 import pytest
+import yaml
 from sqlalchemy import text
 
+ROOT = Path(__file__).parent.parent
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-"))
 DATABASES = count(1)
 
@@ -33,8 +39,11 @@ def free_port() -> int:
 # Prefect reads its settings while it is imported, so they are set before anything imports it.
 PREFECT_PORT = free_port()
 os.environ |= {
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "TAXI_PROJECT": str(ROOT),
     "PREFECT_HOME": str(HOME / "prefect"),
     "PREFECT_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",
+    "PREFECT_SERVER_API_PORT": str(PREFECT_PORT),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # some tests run a task by itself
     "POSTGRES_HOST": "127.0.0.1",
@@ -44,12 +53,14 @@ os.environ |= {
     "POSTGRES_DB": "not_made_yet",
 }
 
-from flows import embedded_postgres  # noqa: E402
+from prefect.logging.handlers import APILogHandler  # noqa: E402
+
+from flows import embedded_postgres, serve  # noqa: E402
 from flows.extract import verify  # noqa: E402
-from flows.load import replace_month  # noqa: E402
+from flows.load import load  # noqa: E402
 from flows.sample import sample_month  # noqa: E402
 from flows.transform import transform  # noqa: E402
-from flows.warehouse import Settings, connect, ensure_analyst, read_settings, save_block  # noqa: E402
+from flows.warehouse import Settings, connect, read_settings, save_block  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -71,39 +82,84 @@ def unused_port() -> int:
     return free_port()
 
 
+def start_service(name: str, **environment: str) -> subprocess.Popen:
+    """Start a service of docker-compose.yml on this machine, without a container."""
+    service = COMPOSE["services"][name]
+    ours = {
+        variable: re.sub(r"\$\{(\w+):-([^}]*)}", lambda m: os.environ.get(m[1], m[2]), str(value))
+        for variable, value in service["environment"].items()
+    }
+    return subprocess.Popen(
+        shlex.split(service["command"]),
+        cwd=ROOT,
+        env=os.environ | ours | environment,
+        stdout=(HOME / f"{name}.log").open("a"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server for the whole suite; returns the settings of its maintenance database.
+
+    It is made ready as docker-compose.yml does it, with the analyst and a database for Prefect.
+    """
+    settings = read_settings().model_copy(update={"db": "postgres"})
+    embedded_postgres.start(HOME / "postgres", settings)
+    script = COMPOSE["configs"]["create_analyst_and_prefect"]["content"].replace("$$", "$")
+    environment = {
+        "PATH": f"{embedded_postgres.PROGRAMS}:{os.environ['PATH']}",
+        "PGHOST": settings.host,
+        "PGPORT": str(settings.port),
+        "PGPASSWORD": settings.password.get_secret_value(),
+        "POSTGRES_DB": settings.db,
+        "POSTGRES_ANALYST_PASSWORD": settings.analyst_password.get_secret_value(),
+    }
+    subprocess.run(["bash", "-c", script], env=os.environ | environment, check=True)
+    yield settings
+    embedded_postgres.stop(HOME / "postgres")
+
+
 @pytest.fixture(scope="session")
 def prefect_server():
-    """A Prefect server for the whole suite; returns its API's URL."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--port", str(PREFECT_PORT)],
-        stdout=(HOME / "prefect.log").open("w"),
-        stderr=subprocess.STDOUT,
+    """A Prefect server for the whole suite; returns its API's URL.
+
+    On SQLite, as `make serve` has it: the embedded PostgreSQL lacks the extension pg_trgm that
+    Prefect's database asks for.
+    """
+    server = start_service(
+        "prefect",
+        PREFECT_SERVER_API_HOST="127.0.0.1",
+        PREFECT_SERVER_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{HOME}/prefect.db",
     )
     url = os.environ["PREFECT_API_URL"]
     try:
-        for _ in range(120):
-            try:
-                httpx.get(f"{url}/health").raise_for_status()
-                break
-            except httpx.HTTPError:
-                time.sleep(0.5)
-        else:
-            pytest.fail((HOME / "prefect.log").read_text())
+        wait_until(lambda: serve.answers(url) or server.poll() is not None, 60)
+        assert server.poll() is None, (HOME / "prefect.log").read_text()
         yield url
+        APILogHandler().flush()  # else it would try for a minute to send them to nobody
     finally:
         server.terminate()
         server.wait(30)
 
 
-@pytest.fixture(scope="session")
-def postgres():
-    """A PostgreSQL server for the whole suite; returns the settings of its maintenance database."""
-    settings = read_settings().model_copy(update={"db": "postgres"})
-    embedded_postgres.start(HOME / "postgres", settings)
-    with connect(settings) as connection:
-        ensure_analyst(connection, settings.analyst_password)
-    yield settings
-    embedded_postgres.stop(HOME / "postgres")
+def wait_until(happened, seconds: float) -> None:
+    """Wait until something is true."""
+    give_up_at = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < give_up_at, f"not within {seconds} s"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def api(prefect_server):
+    """Ask the Prefect server for the objects of one kind, newest first."""
+
+    def ask(kind: str, **filters) -> list[dict]:
+        return httpx.post(f"{prefect_server}/{kind}/filter", json=filters).json()
+
+    return ask
 
 
 @pytest.fixture
@@ -149,7 +205,7 @@ def warehouse(database, prefect_server) -> Settings:
 
 def land_sample(month: date, rows: int) -> None:
     path = sample_month(month, rows)
-    replace_month(verify(str(path), path), month, False, 0)
+    load(verify(str(path), path), month, False, 0)
 
 
 @pytest.fixture

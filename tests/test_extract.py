@@ -1,6 +1,7 @@
 """URLs and paths: what is fetched, what is refused, and what is fetched again."""
 
 import gzip
+import socket
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,33 +10,51 @@ import pytest
 from prefect import flow
 
 from flows.errors import PipelineError
-from flows.extract import SourceUnavailable, download, extract, open_csv, verify
+from flows.extract import SourceUnavailable, download, extract, is_published, open_csv, verify
 
 CSV = b"VendorID,passenger_count\n" + b"1,2\n" * 1_000
 PACKED = gzip.compress(CSV, mtime=0)
 
 
+class Site(ThreadingHTTPServer):
+    """A web server on this machine: `pages[path]` is a status, a body and headers.
+
+    `cuts` are the numbers of bytes after which the next answers break off; where a page has an
+    ETag or a Last-Modified, the rest can be asked for.
+    """
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.pages, self.requests, self.cuts = {}, [], []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        site = self.server
+        site.requests.append(self.headers)
+        status, body, headers = site.pages[self.path]
+        headers = {"Content-Length": str(len(body))} | headers
+        versions = {headers.get("ETag"), headers.get("Last-Modified")} - {None}
+        if "Range" in self.headers and self.headers["If-Range"] in versions:
+            begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            headers["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+            status, body = (206, body[begin:]) if begin < len(body) else (416, b"")
+            headers["Content-Length"] = str(len(body))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
+
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture
 def site():
-    """A web server on this machine: `site.pages[path]` is a status, a body and headers."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            site.requests.append(self.path)
-            status, body, headers = site.pages[self.path]
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    site = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    site.pages, site.requests = {}, []
-    site.url = f"http://127.0.0.1:{site.server_port}"
-    threading.Thread(target=site.serve_forever, daemon=True).start()
+    site = Site()
+    threading.Thread(target=site.serve_forever, args=(0.01,), daemon=True).start()
     yield site
     site.shutdown()
     site.server_close()
@@ -102,10 +121,83 @@ class TestDownload:
             download(f"{site.url}/2031-01.csv", tmp_path)
 
     def test_an_interrupted_download_leaves_no_file_under_the_name(self, site, tmp_path):
-        site.pages["/trips.csv"] = (200, CSV[:100], {"Content-Length": str(len(CSV))})
+        site.pages["/trips.csv"] = (200, CSV, {})
+        site.cuts = [100]
         with pytest.raises(SourceUnavailable, match="Check the URL and the network"):
             download(f"{site.url}/trips.csv", tmp_path)
-        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert list(tmp_path.rglob("trips.csv")) == []
+
+    @pytest.mark.parametrize("version", [{"ETag": '"1"'}, {"Last-Modified": "Fri, 01 Jan 2021"}])
+    @pytest.mark.parametrize("cut", [1, 2, len(PACKED) // 2, len(PACKED) - 1])
+    def test_goes_on_where_it_broke_off(self, site, tmp_path, cut, version):
+        site.pages["/trips.csv.gz"] = (200, PACKED, version)
+        site.cuts = [cut]
+        with pytest.raises(SourceUnavailable):
+            download(f"{site.url}/trips.csv.gz", tmp_path)
+        assert download(f"{site.url}/trips.csv.gz", tmp_path).read_bytes() == PACKED
+        assert site.requests[1]["Range"] == f"bytes={cut}-"
+
+    @pytest.mark.parametrize("version", [{}, {"ETag": 'W/"1"'}])
+    def test_starts_anew_where_it_cannot_know_that_the_file_is_the_same(
+        self, site, tmp_path, version
+    ):
+        site.pages["/trips.csv.gz"] = (200, PACKED, version)
+        site.cuts = [100]
+        with pytest.raises(SourceUnavailable):
+            download(f"{site.url}/trips.csv.gz", tmp_path)
+        assert download(f"{site.url}/trips.csv.gz", tmp_path).read_bytes() == PACKED
+        assert "Range" not in site.requests[1]
+
+    def test_never_joins_the_halves_of_two_files(self, site, tmp_path):
+        site.pages["/trips.csv"] = (200, CSV, {"ETag": '"old"'})
+        site.cuts = [1_000]
+        with pytest.raises(SourceUnavailable):
+            download(f"{site.url}/trips.csv", tmp_path)
+        site.pages["/trips.csv"] = (200, CSV.upper(), {"ETag": '"new"'})
+        assert download(f"{site.url}/trips.csv", tmp_path).read_bytes() == CSV.upper()
+
+    def test_what_is_left_of_a_whole_download_is_fetched_anew(self, site, tmp_path, monkeypatch):
+        """As after a kill between the last byte and the file's name: there is no rest to ask for."""
+        site.pages["/trips.csv"] = (200, CSV, {"ETag": '"1"'})
+        path = download(f"{site.url}/trips.csv", tmp_path)
+        path.rename(path.with_name("trips.csv.part"))
+        path.with_name("trips.csv.version").write_text('"1"')
+        with pytest.raises(SourceUnavailable, match="416"):
+            download(f"{site.url}/trips.csv", tmp_path)
+        assert download(f"{site.url}/trips.csv", tmp_path).read_bytes() == CSV
+
+    def test_waits_as_long_as_the_server_says(self, site, tmp_path, monkeypatch):
+        pauses = []
+        monkeypatch.setattr("time.sleep", pauses.append)
+        site.pages["/trips.csv"] = (429, b"", {"Retry-After": "7"})
+        with pytest.raises(SourceUnavailable, match="429 Too Many Requests"):
+            download(f"{site.url}/trips.csv", tmp_path)
+        assert pauses == [7]
+
+    def test_a_server_that_never_answers_is_one_clear_line(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("flows.extract.TIMEOUT", 0.2)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}/trips.csv"
+            with pytest.raises(SourceUnavailable, match=r"trips\.csv: timed out"):
+                download(url, tmp_path)
+
+    def test_a_file_cut_short_by_a_wrong_length_is_damaged(self, site, tmp_path):
+        site.pages["/trips.csv.gz"] = (200, PACKED, {"Content-Length": str(len(PACKED) - 9)})
+        path = download(f"{site.url}/trips.csv.gz", tmp_path)
+        with pytest.raises(PipelineError, match="the gzip file is damaged"):
+            verify("trips.csv.gz", path)
+
+    def test_does_not_follow_redirects_for_ever(self, site, tmp_path):
+        site.pages["/a"] = (302, b"", {"Location": "/a"})
+        with pytest.raises(PipelineError, match="redirects"):
+            download(f"{site.url}/a", tmp_path)
+
+    @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]"])
+    def test_asks_no_metadata_service(self, site, tmp_path, host):
+        site.pages["/a"] = (302, b"", {"Location": f"http://{host}/latest"})
+        for url in (f"http://{host}/latest/meta-data", f"{site.url}/a"):
+            with pytest.raises(PipelineError, match="metadata service"):
+                download(url, tmp_path)
 
     def test_an_unreachable_host_is_one_clear_line(self, tmp_path):
         with pytest.raises(SourceUnavailable, match=r"http://127.0.0.1:9/trips.csv: .*refused"):
@@ -140,14 +232,34 @@ class TestTask:
         url = f"http://me:hunter2@{site.url[7:]}/trips.csv?signature=s3cret"
         assert extract(url, tmp_path).source == f"{site.url}/trips.csv"
 
-    def test_only_http_and_paths_are_sources(self):
-        with pytest.raises(PipelineError, match="only http"):
-            extract("file:///etc/passwd")
+    @pytest.mark.parametrize(
+        ("source", "said"),
+        [
+            ("file:///etc/passwd", "only http"),
+            ("ftp://host/x.csv", "only http"),
+            ("http://[::1", "is no URL"),
+            ("/dev/zero", "is no file"),
+            ("/no/such\0.csv", "null byte"),
+            ("/" + "x" * 10_000, "File name too long"),
+            ("$(reboot).csv", "No such file"),
+        ],
+    )
+    def test_only_http_and_paths_of_files_are_sources(self, source, said):
+        with pytest.raises(PipelineError, match=said) as refusal:
+            extract(source)
+        assert "\n" not in str(refusal.value)
+        assert len(str(refusal.value)) < 500
+
+    def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(self, tmp_path):
+        path = tmp_path / "bomb.csv.gz"
+        path.write_bytes(gzip.compress(b"1" * 20_000_000))
+        with pytest.raises(PipelineError, match=r"more than 0\.01 GB of CSV"):
+            extract(str(path), max_csv_gigabytes=0.01)
 
     def test_a_second_run_is_cached(self, site, tmp_path):
         site.pages["/trips.csv"] = (200, CSV, {})
         states = [
-            extract(f"{site.url}/trips.csv", tmp_path, return_state=True).name for _ in range(2)
+            extract(f"{site.url}/trips.csv", folder=tmp_path, return_state=True).name for _ in range(2)
         ]
         assert states == ["Completed", "Cached"]
         assert len(site.requests) == 1
@@ -169,6 +281,13 @@ class TestTask:
             artifacts = client.read_artifacts()
         mine = [a for a in artifacts if a.flow_run_id == state.state_details.flow_run_id]
         assert [(a.type, a.data) for a in mine] == [("progress", 100.0)]
+
+
+def test_whether_a_file_is_published_is_what_its_server_says_first(site, tmp_path):
+    site.pages = {"/a": (200, CSV, {}), "/b": (404, b"", {}), "/c": (403, b"", {})}
+    assert [is_published(f"{site.url}/{page}") for page in "abc"] == [True, False, False]
+    assert is_published("http://127.0.0.1:9/is-for-extract-to-find-out")
+    assert not is_published(str(tmp_path / "2021-01.csv"))
 
 
 def test_a_file_that_has_gone_or_changed_is_not_intact(tmp_path):

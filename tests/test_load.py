@@ -1,6 +1,7 @@
 """A month is loaded whole or not at all, and no line is lost."""
 
 import threading
+import time
 from datetime import date
 
 import pytest
@@ -8,7 +9,7 @@ from prefect import flow
 
 from flows.errors import PipelineError
 from flows.extract import verify
-from flows.load import MAX_MALFORMED_SHARE, Load, load, replace_month
+from flows.load import MAX_MALFORMED_SHARE, Load, load
 from flows.sample import HEADER, sample_month
 from flows.warehouse import connect
 
@@ -26,7 +27,7 @@ def land(warehouse, tmp_path):
         path = tmp_path / "trips.csv"
         content = "\n".join([header, *lines]) + "\n"
         path.write_bytes(content.encode(errors="surrogateescape"))
-        return replace_month(verify(str(path), path), month, force, max_share)
+        return load(verify(str(path), path), month, force, max_share)
 
     return run
 
@@ -153,7 +154,7 @@ def test_columns_may_stand_in_another_order(land, query):
 def test_readers_see_the_old_month_until_the_new_one_is_there(warehouse):
     """A reader counts all the time while a month is replaced: it sees 1,000 rows or 2,000."""
     small, large = (verify("sample", sample_month(JANUARY, rows)) for rows in (1_000, 2_000))
-    replace_month(small, JANUARY, False, 0)
+    load(small, JANUARY, False, 0)
     seen, done = [], threading.Event()
 
     def read():
@@ -166,7 +167,7 @@ def test_readers_see_the_old_month_until_the_new_one_is_there(warehouse):
     reader = threading.Thread(target=read)
     reader.start()
     for file in (large, small, large, small):
-        replace_month(file, JANUARY, True, 0)
+        load(file, JANUARY, True, 0)
     done.set()
     reader.join()
     assert set(seen) == {1_000, 2_000}
@@ -186,10 +187,82 @@ def test_a_load_that_breaks_off_leaves_what_was_there(land, query, monkeypatch):
     assert query(tables) == [(4,)]  # the parent, its one partition, the audit, malformed lines
 
 
-def test_a_lock_that_somebody_holds_is_waited_for_only_so_long(land, warehouse, monkeypatch):
+@pytest.fixture
+def impatient(monkeypatch):
+    """The same waiting for a lock, but not for long."""
+    monkeypatch.setattr("flows.load.LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr("flows.load.LOCK_PAUSE", 0.3)
+    monkeypatch.setattr("flows.load.LOCK_PATIENCE", 0.5)
+    monkeypatch.setattr(load, "retry_delay_seconds", [0.5, 0.5, 0.5])
+
+
+def test_a_lock_that_somebody_holds_is_named_and_waited_for_only_so_long(
+    land, warehouse, impatient, monkeypatch
+):
     land([ROW])
-    monkeypatch.setattr("flows.load.LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(load, "retries", 0)
     with connect(warehouse) as reader, reader.begin():
         reader.exec_driver_sql("select * from raw.yellow_tripdata")
-        with pytest.raises(PipelineError, match=r"2021-01 stays as it was: .*lock timeout"):
+        with pytest.raises(
+            PipelineError, match=r"locked by process \d+ \(taxi, nyc-taxi-elt, since .* stays as it"
+        ):
             land([ROW, ROW])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_while_a_load_waits_for_a_reader_other_readers_go_on_and_it_gets_its_turn(
+    land, warehouse, query
+):
+    land([ROW])
+    waits = []
+    with connect(warehouse) as slow, slow.begin():
+        slow.exec_driver_sql("select * from raw.yellow_tripdata")
+        loader = threading.Thread(target=land, args=([ROW, ROW],))
+        loader.start()
+        for _ in range(10):
+            began = time.monotonic()
+            assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
+            waits.append(time.monotonic() - began)
+            time.sleep(0.1)
+    loader.join()
+    assert max(waits) < 1  # ours is a tenth of that at most; a queue would last until the end
+    assert query("select count(*) from raw.yellow_tripdata") == [(2,)]
+
+
+def test_a_new_month_need_not_wait_for_a_reader(land, warehouse, query):
+    land([ROW])
+    with connect(warehouse) as reader, reader.begin():
+        reader.exec_driver_sql("select * from raw.yellow_tripdata")
+        land([ROW, ROW], FEBRUARY)
+    assert query("select count(*) from raw.yellow_tripdata") == [(3,)]
+
+
+def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):
+    small, large = (verify("sample", sample_month(JANUARY, rows)) for rows in (1_000, 20_000))
+    loads = [
+        threading.Thread(target=load, args=(file, JANUARY, True, 0)) for file in (large, small)
+    ]
+    for thread in loads:
+        thread.start()
+    for thread in loads:
+        thread.join()
+    [(rows,)] = query("select count(*) from raw.yellow_tripdata")
+    latest = "select row_count from raw.loads order by finished_at desc limit 1"
+    assert query(latest) == [(rows,)]
+    assert query("select count(*) from raw.loads") == [(2,)]
+
+
+def test_two_months_are_replaced_at_once_without_a_deadlock(warehouse, query):
+    file = verify("sample", sample_month(JANUARY, 20_000))
+    for month in (JANUARY, FEBRUARY):
+        load(file, month, False, 0)
+    loads = [
+        threading.Thread(target=load, args=(file, month, True, 0)) for month in (JANUARY, FEBRUARY)
+    ]
+    for thread in loads:
+        thread.start()
+    for thread in loads:
+        thread.join()
+    assert query("select count(*), count(distinct load_id) from raw.yellow_tripdata") == [
+        (40_000, 2)
+    ]

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from flows import report
 from flows.extract import verify
-from flows.load import replace_month
+from flows.load import load
 from flows.sample import sample_month
 from flows.summary import Summary
 from flows.transform import transform
@@ -30,7 +30,7 @@ def built(new_database, prefect_server):
     save_block(settings)
     for month, rows in ((JANUARY, 4_000), (MARCH, 1_000)):
         path = sample_month(month, rows)
-        replace_month(verify(str(path), path), month, False, 0)
+        load(verify(str(path), path), month, False, 0)
     transform()
     with connect(settings) as connection, connection.begin():
         # 236 is among the busiest zones of the samples
@@ -135,7 +135,7 @@ def test_a_warehouse_without_trips(warehouse, query, tmp_path):
     path = tmp_path / "zero.csv"
     trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).assign(passenger_count="0")
     trips.to_csv(path, index=False)
-    replace_month(verify(str(path), path), JANUARY, False, 0)
+    load(verify(str(path), path), JANUARY, False, 0)
     transform()
     assert "No trips in these months" in drawn_now(warehouse)
     query("truncate trip_accounting")

@@ -14,7 +14,7 @@ import yaml
 
 from flows.errors import PipelineError
 from flows.extract import verify
-from flows.load import replace_month
+from flows.load import load
 from flows.sample import sample_month
 from flows.transform import PROJECT, transform
 from flows.warehouse import ROOT
@@ -159,7 +159,7 @@ def test_a_code_that_the_dictionary_lacks_is_a_warning(query, run_dbt, tmp_path)
     trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str)
     trips.loc[:4, "payment_type"] = "9"
     trips.to_csv(path, index=False)
-    replace_month(verify(str(path), path), JANUARY, False, 0)
+    load(verify(str(path), path), JANUARY, False, 0)
     run_dbt("build")
     unknown = "select count(*) from yellow_taxi_trips where payment_type_id = 9"
     assert query(unknown) == [(5,)]
@@ -222,7 +222,7 @@ def test_a_month_may_lose_all_its_trips(query, land, run_dbt, tmp_path):
     path = tmp_path / "zero.csv"
     trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).assign(passenger_count="0")
     trips.to_csv(path, index=False)
-    replace_month(verify(str(path), path), JANUARY, False, 0)
+    load(verify(str(path), path), JANUARY, False, 0)
     run_dbt()
     assert query("select count(*) from yellow_taxi_trips") == [(0,)]
     assert query("select trips, zero_passenger_trips from trip_accounting") == [(0, 1_000)]
@@ -284,7 +284,7 @@ def test_dates_as_people_write_them_in_new_york(query, run_dbt, tmp_path):
     trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str)
     trips.loc[0, "tpep_pickup_datetime"] = "01/31/2021 0:30"
     trips.to_csv(path, index=False)
-    replace_month(verify(str(path), path), JANUARY, False, 0)
+    load(verify(str(path), path), JANUARY, False, 0)
     run_dbt("build")
     first = "select pickup_datetime from yellow_taxi_trips where source_row = 1"
     assert query(first) == [(datetime(2021, 1, 31, 0, 30),)]
@@ -338,7 +338,7 @@ def test_flags_name_the_implausible_trips_and_drop_none(query, run_dbt, tmp_path
     trips.loc[3, ["fare_amount", "total_amount"]] = "-10"
     trips.loc[4, ["tpep_pickup_datetime", "tpep_dropoff_datetime"]] = "2009-01-01 00:00:00"
     trips.to_csv(path, index=False)
-    replace_month(verify(str(path), path), JANUARY, False, 0)
+    load(verify(str(path), path), JANUARY, False, 0)
     run_dbt("build")
     assert query(
         "select duration_minutes::float, speed_mph::float, tip_share::float,"

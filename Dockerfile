@@ -1,0 +1,19 @@
+# The project with its locked packages; docker-compose.yml runs Prefect's server and a worker from it.
+FROM python:3.11-slim-bookworm
+
+RUN useradd --create-home taxi \
+    && install --directory --owner taxi /app/data
+WORKDIR /app
+
+COPY requirements.lock .
+RUN pip install --no-cache-dir "$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" \
+    && uv pip sync --system --no-cache --require-hashes --compile-bytecode requirements.lock
+
+COPY pyproject.toml prefect.yaml ./
+COPY flows flows
+# dbt writes its log beside the project.
+COPY --chown=taxi dbt_project dbt_project
+
+USER taxi
+# Where prefect.yaml finds the project.
+ENV TAXI_PROJECT=/app

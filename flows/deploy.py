@@ -1,8 +1,9 @@
-"""Deploy: everything that a Prefect server needs to know of this project. Run it as often as you like.
+"""Deploy: what a Prefect server needs to know of this project, however often it is told.
 
-    python -m flows.deploy
+python -m flows.deploy
 """
 
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -48,9 +49,14 @@ def deploy() -> None:
         except ObjectNotFound:
             client.upsert_global_concurrency_limit_by_name(LIMIT, LOADS_AT_ONCE)
     save_automation(end_lost_runs())
-    prefect = Path(sys.executable).with_name("prefect")
     result = subprocess.run(
-        [prefect, "--no-prompt", "deploy", "--all"], cwd=ROOT, capture_output=True, text=True
+        [Path(sys.executable).with_name("prefect"), "--no-prompt", "deploy", "--all"],
+        cwd=ROOT,
+        # Where the project is on this machine is not what the workers are to be told.
+        env={name: value for name, value in os.environ.items() if name != "TAXI_PROJECT"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode:
         raise PipelineError(f"prefect deploy --all: {result.stdout.strip().splitlines()[-1]}")

@@ -57,9 +57,7 @@ def elt(
         if not asked:
             warn_if_stale()
             return Completed(name="Skipped", message=f"{source}: not published yet")
-    landed = [
-        land(month, source, force, max_malformed_share, max_csv_gigabytes) for month in asked
-    ]
+    landed = [land(month, source, force, max_malformed_share, max_csv_gigabytes) for month in asked]
     build = transform(table_name, full_refresh)
     summary = summarise(asked, table_name, build, landed)
     return replace(summary, report=report(table_name))

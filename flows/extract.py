@@ -237,9 +237,7 @@ def strong_validator(response: httpx.Response) -> str:
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
-def verify(
-    source: str, path: Path, max_csv_gigabytes: float = MAX_CSV_GIGABYTES
-) -> SourceFile:
+def verify(source: str, path: Path, max_csv_gigabytes: float = MAX_CSV_GIGABYTES) -> SourceFile:
     """Read a CSV file to its end: gzip's own checksum, and what `SourceFile` holds."""
     digest, csv_bytes = hashlib.sha256(), 0
     try:

@@ -172,10 +172,10 @@ def explained(error: psycopg2.Error, month: date) -> Exception:
 def lock_month(cursor: Cursor, month: date) -> None:
     """Let one load at a time work on a month; the second waits for the first."""
     lock = f"(hashtext('raw.yellow_tripdata'), {month:%Y%m})"
-    cursor.execute(f"select pg_try_advisory_xact_lock{lock}")  # noqa: S608 (a number)
+    cursor.execute(f"select pg_try_advisory_xact_lock{lock}")
     if not cursor.fetchone()[0]:
         get_run_logger().info("Another run is loading %s; waiting for it", f"{month:%Y-%m}")
-        cursor.execute(f"select pg_advisory_xact_lock{lock}")  # noqa: S608
+        cursor.execute(f"select pg_advisory_xact_lock{lock}")
 
 
 def find_same_content(cursor: Cursor, file: SourceFile, month: date) -> tuple[int, int] | None:
@@ -417,7 +417,8 @@ def who_holds_the_raw_table(cursor: Cursor) -> str:
         "select distinct format('process %s (%s, %s, since %s)', activity.pid, activity.usename,"
         " coalesce(nullif(activity.application_name, ''), 'no name'),"
         " to_char(activity.xact_start, 'HH24:MI:SS'))"
-        " from pg_locks as locks inner join pg_stat_activity as activity on locks.pid = activity.pid"
+        " from pg_locks as locks"
+        " inner join pg_stat_activity as activity on locks.pid = activity.pid"
         " where locks.granted and activity.pid <> pg_backend_pid() and locks.relation in ("
         " select relid from pg_partition_tree('raw.yellow_tripdata'))"
     )

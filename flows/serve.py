@@ -1,6 +1,6 @@
 """Serve: a Prefect server and a worker on this machine, kept running by supervisord.
 
-    python -m flows.serve start | stop
+python -m flows.serve start | stop
 """
 
 import hashlib

@@ -72,15 +72,15 @@ def expand(word: str, today: date) -> list[date]:
     """The months that a word stands for."""
     if word == LATEST:
         return latest_months(today)
-    first, _, last = word.partition("..")
-    begin, end = first_day(first), first_day(last or first)
+    first, dots, last = word.partition("..")
+    begin, end = first_day(first), first_day(last if dots else first)
     if begin > end:
         raise UsageError(f"{word}: the range ends before it begins")
     return list(takewhile(lambda month: month <= end, months_from(begin)))
 
 
 def months_from(month: date) -> Iterator[date]:
-    """This month and all that follow."""
+    """A month and all that follow."""
     while True:
         yield month
         month = date(month.year + month.month // 12, month.month % 12 + 1, 1)

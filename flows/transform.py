@@ -4,10 +4,9 @@ import json
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -154,24 +153,14 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
     A target folder of its own keeps builds that run at the same time apart.
     """
     # Not at the top: importing dbt takes a second, and the first download need not wait for it.
-    from dbt_common.events.base_types import EventLevel
-    from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+    from flows.dbt_runner import dbt_runner
 
-    with ExitStack() as stack:
-        target = Path(stack.enter_context(TemporaryDirectory(prefix="dbt-target-")))
-        stack.enter_context(warehouse_in_environment(warehouse))
-        stack.enter_context(waiting_for_node_tasks())
-        stack.enter_context(without_loose_lines())
-        runner = PrefectDbtRunner(
-            settings=PrefectDbtSettings(
-                project_dir=PROJECT,
-                profiles_dir=PROJECT,
-                target_path=target,
-                log_level=EventLevel.WARN,  # Prefect's tasks tell of the rest
-            ),
-            raise_on_failure=False,
-        )
-        variables = json.dumps({"trips_table": table_name})
+    variables = json.dumps({"trips_table": table_name})
+    with (
+        TemporaryDirectory(prefix="dbt-target-") as target,
+        warehouse_in_environment(warehouse),
+        dbt_runner(PROJECT, Path(target)) as runner,
+    ):
 
         def dbt(*words: str) -> "list[NodeResult]":
             try:
@@ -203,42 +192,6 @@ def warehouse_in_environment(url: URL) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-
-
-@contextmanager
-def waiting_for_node_tasks() -> Iterator[None]:
-    """Let the tasks of dbt's nodes end before the flow does.
-
-    prefect-dbt runs each in a thread (its function is `run_task`) and waits for none of them:
-    the last states would be lost.
-    """
-    before = set(threading.enumerate())
-    try:
-        yield
-    finally:
-        for thread in set(threading.enumerate()) - before:
-            if thread.name.endswith("(run_task)"):
-                thread.join(timeout=60)
-
-
-@contextmanager
-def without_loose_lines() -> Iterator[None]:
-    """Keep dbt's own lines about its nodes out of the log: `build` says each once, with its name.
-
-    prefect-dbt logs them under a task called None, and leaves Prefect's logger at their level.
-    """
-    logger = logging.getLogger("prefect.task_runs")
-    level = logger.level
-
-    def is_of_a_task(record: logging.LogRecord) -> bool:
-        return getattr(record, "task_run_name", "") is not None
-
-    logger.addFilter(is_of_a_task)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_of_a_task)
-        logger.setLevel(level)
 
 
 def failure(said: str) -> PipelineError:

@@ -1,69 +1,22 @@
 """The whole run, as a person starts it."""
 
+import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
-import httpx
 import pytest
 
-from flows.elt import SOURCE, check_table_name, source_of_each_month
-from flows.errors import PipelineError
+from flows.elt import elt
+from flows.land import land
 from flows.sample import sample_month
 from flows.warehouse import ROOT
 
-JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
-
-
-class TestSources:
-    def test_the_default_is_the_month_of_the_notes(self):
-        assert source_of_each_month(None, SOURCE) == {JANUARY: SOURCE.replace("{month}", "2021-01")}
-
-    def test_several_months_share_a_pattern(self):
-        sources = source_of_each_month(["2021-01", "2021-02"], "http://host/{month}.csv")
-        assert sources == {
-            JANUARY: "http://host/2021-01.csv",
-            FEBRUARY: "http://host/2021-02.csv",
-        }
-
-    def test_a_file_says_its_month_itself(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        found = source_of_each_month(None, "2019-12/yellow_tripdata_2021-02_head.csv.gz")
-        assert found == {FEBRUARY: f"{tmp_path}/2019-12/yellow_tripdata_2021-02_head.csv.gz"}
-
-    def test_or_is_told(self):
-        assert list(source_of_each_month(["2021-02"], "http://host/trips.csv")) == [FEBRUARY]
-
-    def test_the_sample_is_made_up_on_the_spot(self):
-        assert source_of_each_month(None, "sample") == {JANUARY: str(sample_month(JANUARY))}
-
-    @pytest.mark.parametrize(
-        ("months", "source", "said"),
-        [
-            (None, "trips.csv", "its name has no month in it"),
-            (["2021-02"], "http://host/2021-01.csv", "its name says 2021-01, not 2021-02"),
-            (["2021-13"], SOURCE, "'2021-13' is no month"),
-            (["2021-01; drop table x"], SOURCE, "is no month"),
-            (["2021-01", "2021-02"], "http://host/trips.csv", "one file for several months"),
-        ],
-    )
-    def test_what_cannot_be_understood_is_one_clear_line(self, months, source, said):
-        with pytest.raises(PipelineError, match=said):
-            source_of_each_month(months, source)
-
-    @pytest.mark.parametrize(
-        "name",
-        ["Trips", "a b", "", "x" * 64, '"; drop', "rejected_trips", "vendors", "user", "pg_x"],
-    )
-    def test_a_table_name_is_a_plain_name_that_is_not_taken(self, name):
-        with pytest.raises(PipelineError, match="can't be the trips' table"):
-            check_table_name(name)
-
-    @pytest.mark.parametrize("name", ["yellow_taxi_trips", "trips_2", "_x"])
-    def test_which_may_be_any(self, name):
-        check_table_name(name)
+JANUARY = date(2021, 1, 1)
 
 
 def run(*arguments: str, module: str = "flows.elt") -> subprocess.CompletedProcess:
@@ -77,16 +30,6 @@ def run(*arguments: str, module: str = "flows.elt") -> subprocess.CompletedProce
     )
 
 
-@pytest.fixture
-def api(prefect_server):
-    """Ask the Prefect server for the objects of one kind, newest first."""
-
-    def ask(kind: str, **filters) -> list[dict]:
-        return httpx.post(f"{prefect_server}/{kind}/filter", json=filters).json()
-
-    return ask
-
-
 def test_the_whole_run_twice(warehouse, query, api):
     first = run("--source", "sample")
     assert first.returncode == 0, first.stderr
@@ -96,27 +39,58 @@ def test_the_whole_run_twice(warehouse, query, api):
     )
     assert "pre: missing passenger count: 934" in first.stderr
     assert "post: missing passenger count: 0" in first.stderr
-    assert "Traceback" not in first.stderr
+    assert "freshness: the newest month is 2021-01, which began" in first.stderr
     before = query("select xmin::text, count(*) from yellow_taxi_trips group by 1")
 
-    second = run("--source", "sample")
+    second = run("--source", "sample", "--json")
     assert second.returncode == 0, second.stderr
     assert "Finished in state Cached" in second.stderr
     assert "is loaded already, nothing to do" in second.stderr
     assert query("select xmin::text, count(*) from yellow_taxi_trips group by 1") == before
+    said = json.loads(second.stdout)
+    assert said["accounting"][0] == {
+        "month": "2021-01",
+        "raw_rows": 50_000,
+        "trips": 49_056,
+        "zero_passenger_trips": 934,
+        "rejected_trips": 10,
+        "malformed_lines": 0,
+    }
+    assert [(stage["stage"], stage["rows"]) for stage in said["stages"]] == [
+        ("extract 2021-01", None),
+        ("load 2021-01", 50_000),
+        ("transform", 49_056),
+    ]
 
-    # Each model and test of dbt is a task of its own, and none is left hanging.
+    # In the UI: names say the month, and each model and test of dbt is a task that has ended.
     flow_runs = api("flow_runs", sort="START_TIME_DESC", limit=6)
-    names = [flow_run["name"] for flow_run in flow_runs]
-    assert names.count("load 2021-01") == names.count("transform yellow_taxi_trips") == 2
-    ids = [flow_run["id"] for flow_run in flow_runs]
-    tasks = api("task_runs", limit=200, flow_runs={"id": {"any_": ids}})
+    names = Counter(flow_run["name"] for flow_run in flow_runs)
+    assert names == {"elt 2021-01": 2, "land 2021-01": 2, "transform yellow_taxi_trips": 2}
+    ids = {"any_": [flow_run["id"] for flow_run in flow_runs]}
+    tasks = api("task_runs", limit=200, flow_runs={"id": ids})
     assert {"model yellow_taxi_trips", "test assert_every_raw_row_is_accounted_for"} <= {
         task["name"] for task in tasks
     }
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
-    tables = [a for a in api("artifacts", sort="CREATED_DESC") if a["key"] == "trip-accounting"]
-    assert '"raw_rows": 50000' in tables[0]["data"]
+    artifacts = api("artifacts", sort="CREATED_DESC", flow_runs={"id": ids})
+    data = {artifact["key"]: artifact["data"] for artifact in artifacts if artifact["key"]}
+    assert '"raw_rows": 50000' in data["trip-accounting"]
+    assert '"stage": "load 2021-01", "seconds": ' in data["stages"]
+    assert data["report"].startswith("# Yellow-taxi trips")
+    progress = [artifact["data"] for artifact in artifacts if artifact["type"] == "progress"]
+    assert progress == [100.0]  # of the load; the sample needs no download, the second run no load
+
+    # Logs without noise.
+    lines = api("logs", limit=200, logs={"flow_run_id": ids})
+    messages = Counter(
+        (line["flow_run_id"], line["task_run_id"], line["message"]) for line in lines
+    )
+    assert max(messages.values()) == 1
+    for said in (first.stderr, second.stderr, *(line["message"] for line in lines)):
+        assert "\x1b[" not in said
+        assert "Task run None" not in said
+        assert "Task run 'None'" not in said
+        assert "Traceback" not in said
 
     # By hand, as an analyst does it.
     for command in ("run", "test", "build"):
@@ -136,27 +110,74 @@ def test_the_whole_run_twice(warehouse, query, api):
         assert password not in said
 
 
+def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(built, api):
+    """Prefect's open-source server keeps the lineage as events alone."""
+    found = api(
+        "events",
+        filter={"event": {"name": ["prefect.asset.materialization.succeeded"]}},
+        limit=50,
+    )["events"]
+    upstream = {
+        event["resource"]["prefect.resource.id"]: {
+            related["prefect.resource.id"]
+            for related in event["related"]
+            if related["prefect.resource.role"] == "asset"
+        }
+        for event in found
+        if f"postgres://{built.db}/" in event["resource"]["prefect.resource.id"]
+    }
+    asset = f"postgres://{built.db}".__add__
+    source = sample_month(JANUARY, 20_000).as_uri()
+    for table in ("yellow_tripdata", "loads", "malformed_lines"):
+        assert upstream[asset(f"/raw/{table}")] >= {source}
+    assert upstream[asset("/staging/stg_tlc__yellow_trips")] == {asset("/raw/yellow_tripdata")}
+    assert asset("/staging/stg_tlc__yellow_trips") in upstream[asset("/public/yellow_taxi_trips")]
+
+
 @pytest.mark.usefixtures("warehouse")
 def test_a_cached_file_that_has_changed_is_read_again(query, tmp_path):
     path = tmp_path / "yellow_tripdata_2021-01.csv.gz"
     counts = []
     for rows in (1_000, 2_000):
         path.write_bytes(sample_month(JANUARY, rows).read_bytes())
-        result = run("--source", str(path))
-        assert result.returncode == 0, result.stderr
-        counts.append(query("select raw_rows from trip_accounting"))
-    assert counts == [[(1_000,)], [(2_000,)]]
+        land(JANUARY, str(path))
+        counts += query("select count(*) from raw.yellow_tripdata")
+    assert counts == [(1_000,), (2_000,)]
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_a_month_that_is_not_published_yet_is_skipped(tmp_path):
+    state = elt("latest", str(tmp_path / "{month}.csv"), return_state=True)
+    assert (state.type, state.name) == ("COMPLETED", "Skipped")
+    assert state.message == f"{tmp_path}/{{month}}.csv: not published yet"
 
 
 @pytest.mark.usefixtures("warehouse")
 def test_a_wrong_source_is_one_clear_line():
     result = run("--source", "no/such_2021-01.csv")
     assert result.returncode == 1
+    assert result.stdout == ""
     assert result.stderr.splitlines()[-1].startswith(f"error: {ROOT}/no/such_2021-01.csv: No such")
     assert "Traceback" not in result.stderr
 
 
-def test_wrong_arguments_show_the_usage():
-    result = run("--month", "2021-01", "--nonsense")
+@pytest.mark.usefixtures("warehouse")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--nonsense"], "usage: python -m flows.elt"),
+        (["--months", "2021-13"], "error: '2021-13' is no month"),
+    ],
+)
+def test_wrong_arguments_are_told_by_the_exit_code(arguments, said):
+    result = run(*arguments)
     assert result.returncode == 2
-    assert "usage: python -m flows.elt" in result.stderr
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_help_text_says_what_each_parameter_means():
+    said = re.sub(r"\s+", " ", run("--help").stdout)
+    for name, parameter in elt.parameters.properties.items():
+        assert f"--{name.replace('_', '-')}" in said
+        assert parameter["description"].replace("\n", " ") in said

@@ -142,7 +142,7 @@ class TestDownload:
         self, site, tmp_path, version
     ):
         site.pages["/trips.csv.gz"] = (200, PACKED, version)
-        site.cuts = [100]
+        site.cuts = [30]
         with pytest.raises(SourceUnavailable):
             download(f"{site.url}/trips.csv.gz", tmp_path)
         assert download(f"{site.url}/trips.csv.gz", tmp_path).read_bytes() == PACKED
@@ -156,8 +156,8 @@ class TestDownload:
         site.pages["/trips.csv"] = (200, CSV.upper(), {"ETag": '"new"'})
         assert download(f"{site.url}/trips.csv", tmp_path).read_bytes() == CSV.upper()
 
-    def test_what_is_left_of_a_whole_download_is_fetched_anew(self, site, tmp_path, monkeypatch):
-        """As after a kill between the last byte and the file's name: there is no rest to ask for."""
+    def test_what_is_left_of_a_whole_download_is_fetched_anew(self, site, tmp_path):
+        """As after a kill just before the file gets its name: there is no rest to ask for."""
         site.pages["/trips.csv"] = (200, CSV, {"ETag": '"1"'})
         path = download(f"{site.url}/trips.csv", tmp_path)
         path.rename(path.with_name("trips.csv.part"))
@@ -259,7 +259,8 @@ class TestTask:
     def test_a_second_run_is_cached(self, site, tmp_path):
         site.pages["/trips.csv"] = (200, CSV, {})
         states = [
-            extract(f"{site.url}/trips.csv", folder=tmp_path, return_state=True).name for _ in range(2)
+            extract(f"{site.url}/trips.csv", folder=tmp_path, return_state=True).name
+            for _ in range(2)
         ]
         assert states == ["Completed", "Cached"]
         assert len(site.requests) == 1

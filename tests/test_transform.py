@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from flows.errors import PipelineError
+from flows.errors import PipelineError, UsageError
 from flows.extract import verify
 from flows.load import load
 from flows.sample import sample_month
-from flows.transform import PROJECT, transform
+from flows.transform import PROJECT, check_table_name, transform
 from flows.warehouse import ROOT
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
@@ -31,6 +31,32 @@ RENAMED = {
     "tpep_pickup_datetime": "pickup_datetime",
     "tpep_dropoff_datetime": "dropoff_datetime",
 }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Trips",
+        "a b",
+        "",
+        "x" * 10_000,
+        '"; drop',
+        "../x",
+        "$(x)",
+        "rejected_trips",
+        "vendors",
+        "user",
+        "pg_x",
+    ],
+)
+def test_a_table_name_is_a_plain_name_that_is_not_taken(name):
+    with pytest.raises(UsageError, match="can't be the trips' table"):
+        check_table_name(name)
+
+
+@pytest.mark.parametrize("name", ["yellow_taxi_trips", "trips_2", "_x"])
+def test_a_table_name_may_be_any_other(name):
+    check_table_name(name)
 
 
 def start_dbt(settings, command: str, target: Path) -> subprocess.Popen:
@@ -273,7 +299,7 @@ def test_a_model_that_fails_is_named(warehouse, query, land):
     land(JANUARY, 1_000)
     query("create sequence trip_accounting")  # a name can be taken only once
     with pytest.raises(
-        PipelineError, match="Model trip_accounting errored with message"
+        PipelineError, match="dbt build: model trip_accounting: Database Error"
     ) as failure:
         transform()
     assert "\n" not in str(failure.value)

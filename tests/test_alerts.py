@@ -1,0 +1,103 @@
+"""Somebody is told when a run fails, once, and whatever happens to the telling."""
+
+import json
+import logging
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from prefect import flow
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+from flows.alerts import alert
+from flows.errors import PipelineError
+
+BLOCK = "custom-webhook/on-call"
+
+
+@pytest.fixture
+def received(prefect_server, monkeypatch):
+    """What arrives at the webhook that `ALERT_BLOCK` names."""
+    received = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    save_webhook(server.server_port)
+    monkeypatch.setenv("ALERT_BLOCK", BLOCK)
+    yield received
+    server.shutdown()
+    server.server_close()
+
+
+def save_webhook(port: int) -> None:
+    CustomWebhookNotificationBlock(
+        name="on-call",
+        url=f"http://127.0.0.1:{port}/secret-path",
+        json_data={"title": "{{subject}}", "text": "{{body}}"},
+    ).save("on-call", overwrite=True)
+
+
+@flow(name="failing", flow_run_name="failing 2021-01", on_failure=[alert])
+def failing() -> None:
+    raise PipelineError("trips.csv, line 1: no header")
+
+
+def lines_of(caplog) -> list[dict]:
+    return [json.loads(r.message) for r in caplog.records if r.name == "prefect.alerts"]
+
+
+def test_a_failed_run_is_one_structured_line_and_one_notification(received, caplog):
+    state = failing(return_state=True)
+    [line] = lines_of(caplog)
+    run_id = str(state.state_details.flow_run_id)
+    assert line.pop("url").endswith(f"/runs/flow-run/{run_id}")
+    assert line == {
+        "event": "flow-run-failed",
+        "flow": "failing",
+        "flow_run": "failing 2021-01",
+        "flow_run_id": run_id,
+        "state": "Failed",
+        "message": "Flow run encountered an exception: PipelineError: trips.csv, line 1: no header",
+    }
+    [notification] = received
+    assert notification["title"] == "failing 2021-01: Failed"
+    assert json.loads(notification["text"])["flow_run_id"] == run_id
+
+
+def test_a_run_within_a_run_is_told_of_by_the_outer_one(received, caplog):
+    @flow(on_failure=[alert])
+    def outer() -> None:
+        failing()
+
+    outer(return_state=True)
+    assert [line["flow"] for line in lines_of(caplog)] == ["outer"]
+    assert len(received) == 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_without_a_block_there_is_the_line_alone(monkeypatch, caplog):
+    monkeypatch.delenv("ALERT_BLOCK", raising=False)
+    failing(return_state=True)
+    assert len(lines_of(caplog)) == 1
+    assert "ALERT_BLOCK" not in caplog.text
+
+
+@pytest.mark.parametrize("block", [BLOCK, "slack-webhook/none", "no block"])
+def test_a_notification_that_fails_hides_nothing(
+    prefect_server, monkeypatch, caplog, unused_port, block
+):
+    save_webhook(unused_port)
+    monkeypatch.setenv("ALERT_BLOCK", block)
+    with pytest.raises(PipelineError, match="no header"), caplog.at_level(logging.ERROR):
+        failing()
+    assert f"ALERT_BLOCK {block} can't be sent to" in caplog.text
+    assert "secret-path" not in caplog.text

@@ -1,0 +1,145 @@
+"""A backfill: shared out to workers, one of which is killed, with a month that can't be had."""
+
+import re
+import subprocess
+import threading
+from datetime import date
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from conftest import free_port, run_query, start_service, wait_until
+
+from flows.backfill import land_on_a_worker
+from flows.sample import sample_month
+from flows.warehouse import save_block
+
+MONTHS = [date(2020, month, 1) for month in range(1, 13)]
+BROKEN = MONTHS[5]
+ROWS = 1_000
+
+
+@pytest.fixture(scope="module")
+def backfilled(new_database, prefect_server, api, tmp_path_factory):
+    """What there is after two backfills of the same year.
+
+    In the first one, the file of June is broken, and one of two workers is killed in the middle
+    and started again. In the second one, June is mended.
+    """
+    database = new_database()
+    save_block(database)
+    folder = tmp_path_factory.mktemp("trips")
+    for month in MONTHS:
+        content = sample_month(month, ROWS).read_bytes()
+        (folder / f"{month:%Y-%m}.csv.gz").write_bytes(
+            content[:1_000] if month == BROKEN else content
+        )
+
+    here = {
+        "PREFECT_API_URL": prefect_server,
+        "POSTGRES_HOST": database.host,
+        "POSTGRES_DB": database.db,
+    }
+
+    def start_worker() -> subprocess.Popen:
+        return start_service("worker", **here, PREFECT_WORKER_WEBSERVER_PORT=str(free_port()))
+
+    def start_backfill() -> subprocess.Popen:
+        """As a person does from another terminal."""
+        parameters = ["-p", "months=2020-01..2020-12", "-p", f"source={folder}/{{month}}.csv.gz"]
+        command = ["prefect", "deployment", "run", "backfill/backfill", "--watch", *parameters]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def runs_of(flow: str) -> list[dict]:
+        runs = api("flow_runs", flows={"name": {"any_": [flow]}}, sort="START_TIME_ASC")
+        return [run for run in runs if run["deployment_id"]]
+
+    def is_in_the_middle() -> bool:
+        states = [run["state_type"] for run in runs_of("land")]
+        return states.count("COMPLETED") >= 3 and "PENDING" not in states
+
+    assert start_service("deploy", **here).wait(60) == 0
+    workers = [start_worker(), start_worker()]
+    try:
+        first = start_backfill()
+        wait_until(is_in_the_middle, 120)
+        workers[0].kill()
+        workers.append(start_worker())
+        exit_codes = [first.wait(240)]
+        lands = runs_of("land")
+        after_first = run_query(database, "select source_month, raw_rows from trip_accounting")
+        sample = sample_month(BROKEN, ROWS)
+        (folder / f"{BROKEN:%Y-%m}.csv.gz").write_bytes(sample.read_bytes())
+        exit_codes.append(start_backfill().wait(120))
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.wait(30)
+    return SimpleNamespace(
+        database=database,
+        exit_codes=exit_codes,
+        backfills=runs_of("backfill"),
+        after_first=dict(after_first),
+        lands=lands,
+        later_lands=runs_of("land")[len(lands) :],
+    )
+
+
+def test_a_month_that_fails_does_not_stop_the_others(backfilled):
+    assert backfilled.after_first == {month: ROWS for month in MONTHS if month != BROKEN}
+
+
+def test_the_end_says_which_months_are_not_there(backfilled):
+    assert backfilled.exit_codes[0] == 1
+    first = backfilled.backfills[0]
+    assert first["name"] == "backfill 2020-01..2020-12"
+    assert first["state_type"] == "FAILED"
+    assert "1 of 12 months are not there, the others are: 2020-06: " in first["state"]["message"]
+    assert "the gzip file is damaged" in first["state"]["message"]
+
+
+def test_both_workers_have_their_share(backfilled, api):
+    ids = [run["id"] for run in backfilled.lands]
+    lines = api("logs", logs={"flow_run_id": {"any_": ids}})
+    submitted = r"Worker '(.+)' submitting flow run"
+    workers = {m[1] for line in lines if (m := re.match(submitted, line["message"]))}
+    assert len(workers) >= 2
+
+
+def test_running_it_again_does_only_what_is_missing(backfilled):
+    assert backfilled.exit_codes[1] == 0
+    assert backfilled.backfills[1]["state_type"] == "COMPLETED"
+    assert [run["name"] for run in backfilled.later_lands] == ["land 2020-06"]
+
+
+def test_every_month_is_there_once_although_a_worker_was_killed(backfilled):
+    accounting = run_query(
+        backfilled.database, "select source_month, raw_rows from trip_accounting order by 1"
+    )
+    assert accounting == [(month, ROWS) for month in MONTHS]
+    twice = "select source_month from raw.loads group by 1 having count(*) > 1"
+    assert run_query(backfilled.database, twice) == []
+
+
+def test_a_month_whose_run_is_lost_is_tried_again(backfilled, api, prefect_server, monkeypatch):
+    """The run is set to Crashed as the automation does it; no worker is there to take it."""
+    monkeypatch.setattr(land_on_a_worker, "retry_delay_seconds", [0, 0, 0])
+    lost_one = {"name": {"any_": ["land 2020-01"]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    handled = []
+
+    def answer(state: str) -> None:
+        wait_until(lambda: api("flow_runs", flow_runs=lost_one), 30)
+        [run] = api("flow_runs", flow_runs=lost_one)
+        httpx.post(
+            f"{prefect_server}/flow_runs/{run['id']}/set_state",
+            json={"state": {"type": state}, "force": True},
+        ).raise_for_status()
+        handled.append(run["id"])
+
+    waiting = threading.Thread(target=land_on_a_worker, args=(MONTHS[0], {"source": "sample"}))
+    waiting.start()
+    answer("CRASHED")
+    answer("COMPLETED")
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert len(set(handled)) == 2

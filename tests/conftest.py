@@ -74,8 +74,6 @@ def home():
     """The folder of the whole suite's files."""
     HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
     yield HOME
-    shutil.copytree(
-    )
     shutil.rmtree(HOME, ignore_errors=True)
 
 
@@ -182,13 +180,18 @@ def new_database(postgres):
 
     def make() -> Settings:
         name = f"test_{next(DATABASES)}"
-        with connect(postgres) as connection:
-            driver = connection.connection.driver_connection
-            driver.autocommit = True
-            driver.cursor().execute(f"create database {name}")
+        run_outside_transaction(postgres, f"create database {name}")
         return postgres.model_copy(update={"db": name})
 
     return make
+
+
+def run_outside_transaction(settings: Settings, *statements: str) -> None:
+    with connect(settings) as connection:
+        driver = connection.connection.driver_connection
+        driver.autocommit = True
+        for statement in statements:
+            driver.cursor().execute(statement)
 
 
 @pytest.fixture
@@ -226,6 +229,28 @@ def built(new_database, prefect_server) -> Settings:
         land_month(month, str(sample_month(month, rows)))
     transform()
     return settings
+
+
+@pytest.fixture(scope="session")
+def built_january(new_database, prefect_server) -> Settings:
+    """1,000 rows of January, built once, to be copied."""
+    settings = new_database()
+    save_block(settings)
+    land_sample(date(2021, 1, 1), 1_000)
+    transform()
+    return settings
+
+
+@pytest.fixture
+def january(postgres, warehouse, built_january) -> Settings:
+    """The test's warehouse has 1,000 rows of January, and they are built."""
+    save_block(warehouse)
+    run_outside_transaction(
+        postgres,
+        f"drop database {warehouse.db}",
+        f"create database {warehouse.db} template {built_january.db}",
+    )
+    return warehouse
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -93,14 +92,10 @@ def test_the_whole_run_twice(warehouse, query, api):
         assert "Traceback" not in said
 
     # By hand, as an analyst does it.
-    for command in ("run", "test", "build"):
-        by_hand = subprocess.run(
-            [Path(sys.executable).with_name("dbt"), command],
-            cwd=ROOT / "dbt_project",
-            capture_output=True,
-            text=True,
-        )
-        assert by_hand.returncode == 0, by_hand.stdout
+    by_hand = subprocess.run(
+        ["dbt", "build"], cwd=ROOT / "dbt_project", capture_output=True, text=True
+    )
+    assert by_hand.returncode == 0, by_hand.stdout
 
     # The password is in no log: of the terminal, of Prefect, of dbt.
     password = warehouse.password.get_secret_value()
@@ -114,7 +109,10 @@ def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(built, 
     """Prefect's open-source server keeps the lineage as events alone."""
     found = api(
         "events",
-        filter={"event": {"name": ["prefect.asset.materialization.succeeded"]}},
+        filter={
+            "event": {"name": ["prefect.asset.materialization.succeeded"]},
+            "resource": {"id_prefix": [f"postgres://{built.db}/"]},
+        },
         limit=50,
     )["events"]
     upstream = {
@@ -124,7 +122,6 @@ def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(built, 
             if related["prefect.resource.role"] == "asset"
         }
         for event in found
-        if f"postgres://{built.db}/" in event["resource"]["prefect.resource.id"]
     }
     asset = f"postgres://{built.db}".__add__
     source = sample_month(JANUARY, 20_000).as_uri()

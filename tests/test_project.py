@@ -1,5 +1,6 @@
 """What must agree between the files that share the settings, and what must not be in any."""
 
+import configparser
 import re
 import subprocess
 
@@ -49,15 +50,38 @@ class TestSettings:
 class TestDockerCompose:
     services = yaml.safe_load(read("docker-compose.yml"))["services"]
 
-    def test_pins_every_image(self):
-        assert all(re.search(r":\d+\.\d+$", service["image"]) for service in self.services.values())
+    def test_is_what_the_compose_specification_allows(self):
+        schema = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+        result = subprocess.run([*schema, ROOT / "docker-compose.yml"], capture_output=True)
+        assert result.returncode == 0, result.stdout
 
-    def test_checks_every_services_health(self):
-        assert all("healthcheck" in service for service in self.services.values())
+    def test_pins_every_image(self):
+        images = {service["image"] for service in self.services.values()} - {"nyc-taxi-elt"}
+        assert all(re.search(r":\d+\.\d+$", image) for image in images)
+        assert re.search(r"^FROM python:3\.\d+-slim-\w+$", read("Dockerfile"), re.MULTILINE)
+
+    def test_checks_the_health_of_all_that_stays_up(self):
+        staying = [service for service in self.services.values() if "restart" in service]
+        assert len(staying) == 4
+        assert all("healthcheck" in service for service in staying)
 
     def test_listens_on_this_machine_only(self):
         for service in self.services.values():
-            assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+            assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+    def test_the_worker_is_not_root(self):
+        assert re.search(r"^USER taxi$", read("Dockerfile"), re.MULTILINE)
+
+    def test_the_worker_is_that_of_make_worker_and_supervisor_runs_it_too(self):
+        worker = self.services["worker"]["command"].removesuffix(" --with-healthcheck")
+        assert f"exec $(BIN)/{worker}\n" in read("Makefile")
+        supervisor = configparser.RawConfigParser(inline_comment_prefixes=";")
+        supervisor.read(ROOT / "supervisord.conf")
+        server = supervisor["program:server"]["command"].replace(
+            '"%(here)s/.venv/bin/prefect"', "prefect"
+        )
+        assert server == self.services["prefect"]["command"]
+        assert supervisor["program:worker"]["command"].endswith(" worker")
 
     def test_keeps_postgres_18s_data_where_its_image_has_it(self):
         assert self.services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]

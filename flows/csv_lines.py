@@ -34,6 +34,7 @@ RESERVED = {  # the loader's own columns, and those that every PostgreSQL table 
 }
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short
 LONGEST_HEADER = 100_000  # bytes
+LONGEST_LINE = 1_000_000  # bytes
 CHUNK = 1 << 20
 
 
@@ -69,10 +70,17 @@ def read_header(file: BinaryIO, source: str) -> list[str]:
     return names
 
 
-def whole_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The rest of a file, in pieces of about a megabyte that end where a line ends."""
+def whole_lines(file: BinaryIO, source: str) -> Iterator[bytes]:
+    """The rest of a file, in pieces of about a megabyte that end where a line ends.
+
+    Raises:
+        PipelineError: a line is too long to be one.
+    """
     while chunk := file.read(CHUNK):
-        yield chunk + file.readline()
+        rest = file.readline(LONGEST_LINE)
+        if len(rest) == LONGEST_LINE:
+            raise PipelineError(f"{source}: a line has more than 1 MB. Is it a CSV file?")
+        yield chunk + rest
 
 
 def good_lines(

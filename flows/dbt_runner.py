@@ -1,6 +1,8 @@
 """prefect-dbt's runner, as this project uses it: what it does well, without what it does not."""
 
 import logging
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,10 @@ from dbt.contracts.graph.manifest import ManifestNode
 from dbt_common.events.base_types import EventLevel
 from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
 from prefect_dbt.core._tracker import NodeTaskTracker
+
+from flows.warehouse import ROOT
+
+FOLDER = ROOT / "data"
 
 
 class Runner(PrefectDbtRunner):
@@ -40,8 +46,27 @@ def dbt_runner(project: Path, target: Path) -> Iterator[PrefectDbtRunner]:
         target_path=target,
         log_level=EventLevel.WARN,  # Prefect's tasks tell of the rest
     )
-    with waiting_for_node_tasks(), without_loose_lines():
+    with parsed_before(target), waiting_for_node_tasks(), without_loose_lines():
         yield Runner(settings=settings, raise_on_failure=False)
+
+
+@contextmanager
+def parsed_before(target: Path) -> Iterator[None]:
+    """Let dbt parse only what has changed since the last run: 3 s less.
+
+    dbt looks for what it has parsed in its target folder, which here is a new one each time, and
+    finds out itself whether that is still good for anything.
+    """
+    name = "partial_parse.msgpack"
+    kept, used = FOLDER / name, target / name
+    if kept.exists():
+        shutil.copy(kept, used)
+    yield
+    if used.exists():
+        FOLDER.mkdir(exist_ok=True)
+        unfinished = FOLDER / f"{name}.{os.getpid()}"
+        shutil.copy(used, unfinished)
+        unfinished.replace(kept)
 
 
 @contextmanager

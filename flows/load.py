@@ -29,7 +29,7 @@ LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
 LOCK_TIMEOUT = "1s"  # while we wait for a lock, readers wait behind us
 LOCK_PAUSE = 4.0  # seconds between two tries, for readers to go on
 LOCK_PATIENCE = 60.0  # seconds
-ROWS_BETWEEN_LOG_LINES = 500_000
+LINES_BETWEEN_REPORTS = 500_000
 OWN_COLUMNS = {"source_month": "date", "source_row": "bigint", "load_id": "bigint"}
 
 CREATE_TABLES = f"""
@@ -206,7 +206,9 @@ def copy_as_it_is(
     table = create_partition(cursor, month, load_id, columns)
     with open_csv(file.path) as lines:
         lines.readline()
-        return copy(cursor, table, columns, refuse_end_marker(whole_lines(lines)), file)
+        return copy(
+            cursor, table, columns, refuse_end_marker(whole_lines(lines, file.source)), file
+        )
 
 
 def copy_good_lines(
@@ -222,7 +224,7 @@ def copy_good_lines(
         lines.readline()
         writer = csv.writer(aside, quoting=csv.QUOTE_ALL)
         chunks = good_lines(
-            whole_lines(lines),
+            whole_lines(lines, file.source),
             len(columns),
             lambda *malformed: writer.writerow((load_id, month, *malformed)),
         )
@@ -300,30 +302,44 @@ def copy(
     # FREEZE spares readers the work of marking each row as committed.
     statement = SQL("copy {} ({}) from stdin with (format csv, freeze)").format(table, names)
     with progress(f"load {file.path.name}", file.csv_bytes) as advance:
-        stream = Stream(report(chunks, advance))
+        stream = Stream(chunks, advance)
         try:
             cursor.copy_expert(statement, stream)
         except psycopg2.DataError as error:
             raise CopyRefused(first_line(error)) from None
         except psycopg2.errors.QueryCanceled as error:
             raise stream.error or error from None
+    if cursor.rowcount != stream.lines:
+        raise CopyRefused("a quotation goes on in the next line")
     return cursor.rowcount
 
 
 class Stream:
-    """An iterator of bytes as the file that `copy_expert` reads."""
+    """An iterator of bytes as the file that `copy_expert` reads, which counts and reports."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes], advance: Callable[[int], None]) -> None:
         self.chunks = chunks
+        self.advance = advance
+        self.bytes = self.lines = 0
         self.error: Exception | None = None
+        self.logger = get_run_logger()
+        self.began = time.perf_counter()
 
     def read(self, _size: int) -> bytes:
-        """The next piece, of whatever size."""
+        """The next piece, of whatever size; it ends where a line ends."""
         try:
-            return next(self.chunks, b"")
+            chunk = next(self.chunks, b"")
         except Exception as error:  # psycopg2 tells of it as a cancelled query only
             self.error = error
             raise
+        before = self.lines
+        self.bytes += len(chunk)
+        self.lines += chunk.count(b"\n") + (chunk[-1:] not in (b"", b"\n"))
+        self.advance(self.bytes)
+        if self.lines // LINES_BETWEEN_REPORTS > before // LINES_BETWEEN_REPORTS:
+            seconds = time.perf_counter() - self.began
+            self.logger.info("%s lines in %.1f s", f"{self.lines:,}", seconds)
+        return chunk
 
 
 def refuse_end_marker(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -332,20 +348,6 @@ def refuse_end_marker(chunks: Iterator[bytes]) -> Iterator[bytes]:
         if chunk.startswith(b"\\.") or b"\n\\." in chunk:
             raise CopyRefused(r"a line begins with \.")
         yield chunk
-
-
-def report(chunks: Iterator[bytes], advance: Callable[[int], None]) -> Iterator[bytes]:
-    """Pass pieces on, saying how many bytes and rows have gone by."""
-    logger = get_run_logger()
-    began, size, rows, next_line = time.perf_counter(), 0, 0, ROWS_BETWEEN_LOG_LINES
-    for chunk in chunks:
-        yield chunk
-        size += len(chunk)
-        rows += chunk.count(b"\n")
-        advance(size)
-        if rows >= next_line:
-            next_line += ROWS_BETWEEN_LOG_LINES
-            logger.info("%s rows in %.1f s", f"{rows:,}", time.perf_counter() - began)
 
 
 def attach_partition(cursor: Cursor, month: date, load_id: int) -> None:

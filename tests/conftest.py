@@ -195,11 +195,21 @@ def run_outside_transaction(settings: Settings, *statements: str) -> None:
 
 
 @pytest.fixture
-def database(new_database, monkeypatch) -> Settings:
+def database(postgres, monkeypatch) -> Settings:
     """An empty database that the settings in the environment name."""
-    settings = new_database()
+    settings = postgres.model_copy(update={"db": "warehouse"})
+    create_anew(settings, template="template1")
     monkeypatch.setenv("POSTGRES_DB", settings.db)
     return settings
+
+
+def create_anew(settings: Settings, template: str) -> None:
+    """Always under the same name, so that dbt need not parse the project for another database."""
+    run_outside_transaction(
+        settings.model_copy(update={"db": "postgres"}),
+        f"drop database if exists {settings.db} with (force)",
+        f"create database {settings.db} template {template}",
+    )
 
 
 @pytest.fixture
@@ -242,14 +252,10 @@ def built_january(new_database, prefect_server) -> Settings:
 
 
 @pytest.fixture
-def january(postgres, warehouse, built_january) -> Settings:
+def january(warehouse, built_january) -> Settings:
     """The test's warehouse has 1,000 rows of January, and they are built."""
     save_block(warehouse)
-    run_outside_transaction(
-        postgres,
-        f"drop database {warehouse.db}",
-        f"create database {warehouse.db} template {built_january.db}",
-    )
+    create_anew(warehouse, template=built_january.db)
     return warehouse
 
 

@@ -16,7 +16,9 @@ def header_of(line: str) -> list[str]:
 
 def sort_lines(content: bytes, width: int = 3) -> tuple[bytes, list[tuple]]:
     aside = []
-    chunks = good_lines(whole_lines(BytesIO(content)), width, lambda *line: aside.append(line))
+    chunks = good_lines(
+        whole_lines(BytesIO(content), "trips.csv"), width, lambda *line: aside.append(line)
+    )
     return b"".join(chunks), aside
 
 
@@ -113,6 +115,11 @@ def test_no_line_is_lost_between_pieces(monkeypatch):
     passed, aside = sort_lines("\n".join(lines).encode(), width=2)
     assert len(passed.splitlines()) + len(aside) == 100
     assert [number for number, *_ in aside] == [i + 2 for i in range(100) if i % 3 == 0]
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory():
+    with pytest.raises(PipelineError, match=r"^trips\.csv: a line has more than 1 MB"):
+        sort_lines(b"1,2,3\n" + b"x" * 3_000_000)
 
 
 def test_the_sample_is_a_month_of_well_formed_rows():

@@ -104,7 +104,10 @@
         {%- set statement -%}
             insert into staging.built_months (relation, source_month, load_id)
             values ('{{ name }}', '{{ source_month }}', {{ load_id }})
-            on conflict (relation, source_month) do update set load_id = excluded.load_id
+            on conflict (relation, source_month) do update
+            set
+                load_id = excluded.load_id,
+                is_tested = false
         {%- endset -%}
         {% do run_query(statement) %}
     {% endfor %}
@@ -120,6 +123,7 @@
         relation text,
         source_month date,
         load_id bigint not null,
+        is_tested boolean not null default false,
         primary key (relation, source_month)
     );
 {% endmacro %}

@@ -9,7 +9,7 @@
             {%- for name in measures %}
             {{ metric(name) }} as {{ name }}{{ ',' if not loop.last }}
             {%- endfor %}
-        from {{ ref('yellow_taxi_trips') }}
+        from {{ get_where_subquery(ref('yellow_taxi_trips')) }}
         group by source_month
     ) as trips
     except

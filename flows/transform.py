@@ -22,7 +22,7 @@ from flows.alerts import alert
 from flows.errors import RETRIES, PipelineError, TransientError, UsageError
 from flows.load import loaded_months
 from flows.sources import shorten
-from flows.warehouse import PASSING, ROOT, connect
+from flows.warehouse import PASSING, ROOT, connect, current_url
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -61,7 +61,7 @@ def transform(table_name: str = TABLE_NAME, full_refresh: bool = False) -> Build
     """
     check_table_name(table_name)
     began = time.perf_counter()
-    with one_build_at_a_time() as warehouse, dbt_on(warehouse, table_name) as dbt:
+    with dbt_on(current_url(), table_name) as dbt:
         nodes = build(dbt, full_refresh)
         check_freshness(dbt)
     models = sum(node.node.resource_type in ("model", "seed") for node in nodes)
@@ -71,7 +71,7 @@ def transform(table_name: str = TABLE_NAME, full_refresh: bool = False) -> Build
 def warn_if_stale() -> None:
     """Say how old the newest month is, where there is nothing to build."""
     if loaded_months():
-        with one_build_at_a_time() as warehouse, dbt_on(warehouse, TABLE_NAME) as dbt:
+        with dbt_on(current_url(), TABLE_NAME) as dbt:
             check_freshness(dbt)
 
 
@@ -101,7 +101,8 @@ def build(dbt: "Dbt", full_refresh: bool) -> "list[NodeResult]":
         TransientError: PostgreSQL went away, or somebody kept a table locked.
         PipelineError: a model or a test has failed; the message names it.
     """
-    nodes = dbt("build", *["--full-refresh"] * full_refresh)
+    with one_build_at_a_time():
+        nodes = dbt("build", *["--full-refresh"] * full_refresh)
     for node in nodes:
         if node.status == "warn":
             get_run_logger().warning("%s: %s", node.node.name, in_one_line(node.message))
@@ -135,15 +136,15 @@ def check_freshness(dbt: "Dbt") -> None:
 
 
 @contextmanager
-def one_build_at_a_time() -> Iterator[URL]:
-    """Wait until no other run builds in the warehouse; yields where the warehouse is."""
+def one_build_at_a_time() -> Iterator[None]:
+    """Wait until no other run builds in the warehouse."""
     with connect() as connection:
         lock = "(hashtext('dbt build'))"
         if not connection.exec_driver_sql(f"select pg_try_advisory_lock{lock}").scalar_one():
             get_run_logger().info("Another run is building the models; waiting for it")
             connection.exec_driver_sql(f"select pg_advisory_lock{lock}")
         connection.commit()
-        yield connection.engine.url
+        yield
 
 
 @contextmanager

@@ -136,7 +136,12 @@ def connect(target: Settings | SqlAlchemyConnector | None = None) -> Iterator[Co
         url, connect_args = url_of(target), target.connect_args or {}
     else:
         url, connect_args = target.url, {}
-    engine = create_engine(url, connect_args=CONNECT_ARGS | connect_args, poolclass=NullPool)
+    engine = create_engine(
+        url,
+        connect_args=CONNECT_ARGS | connect_args,
+        poolclass=NullPool,
+        pool_reset_on_return=None,  # it is closed, and if it has died there is nothing to reset
+    )
     try:
         connection = engine.connect()
     except OperationalError as error:

@@ -259,6 +259,17 @@ def january(warehouse, built_january) -> Settings:
     return warehouse
 
 
+def start_dbt(settings, command: str, target: Path) -> subprocess.Popen:
+    """dbt as a person starts it, by hand."""
+    return subprocess.Popen(
+        ["dbt", *command.split(), "--target-path", target],
+        cwd=ROOT / "dbt_project",
+        env=os.environ | {"POSTGRES_DB": settings.db},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture
 def ask(built):
     """Read a query's result from the built warehouse as a data frame."""

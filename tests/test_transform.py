@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import run_query
+from conftest import run_query, start_dbt
 
 from flows.errors import PipelineError, UsageError
 from flows.extract import verify
@@ -58,17 +58,6 @@ def test_a_table_name_is_a_plain_name_that_is_not_taken(name):
 @pytest.mark.parametrize("name", ["yellow_taxi_trips", "trips_2", "_x"])
 def test_a_table_name_may_be_any_other(name):
     check_table_name(name)
-
-
-def start_dbt(settings, command: str, target: Path) -> subprocess.Popen:
-    """dbt as a person starts it, by hand."""
-    return subprocess.Popen(
-        [Path(sys.executable).with_name("dbt"), *command.split(), "--target-path", target],
-        cwd=PROJECT,
-        env=os.environ | {"POSTGRES_DB": settings.db},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +261,26 @@ def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land, tmp_p
 def test_before_the_first_load_dbt_says_what_to_do(warehouse, tmp_path):
     build = start_dbt(warehouse, "build", tmp_path)
     assert "no month has been loaded yet: `make run` loads one" in build.communicate()[0]
+
+
+@pytest.mark.usefixtures("january")
+class TestWhatIsTested:
+    """A build tests the months that have been built since all tests last passed."""
+
+    def test_after_a_build_that_passes_nothing_is_left_to_test(self, query):
+        assert query("select distinct is_tested from staging.built_months") == [(True,)]
+
+    def test_a_month_that_fails_is_tested_again(self, warehouse, query, tmp_path):
+        query("update staging.built_months set is_tested = false")
+        query("update yellow_taxi_trips set passenger_count = -1 where source_row = 2")
+        build = start_dbt(warehouse, "build --exclude-resource-type unit_test", tmp_path)
+        assert "Got 1 result, configured to fail" in build.communicate()[0]
+        assert query("select distinct is_tested from staging.built_months") == [(False,)]
+
+    def test_dbt_test_reads_all_months(self, warehouse, query, tmp_path):
+        query("update yellow_taxi_trips set passenger_count = -1 where source_row = 2")
+        test = start_dbt(warehouse, "test --select yellow_taxi_trips", tmp_path)
+        assert "Got 1 result, configured to fail" in test.communicate()[0]
 
 
 @pytest.mark.usefixtures("january")

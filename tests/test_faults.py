@@ -1,0 +1,201 @@
+"""Faults: whatever breaks, and whenever, a month is as it was or as it is to be."""
+
+import gzip
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import run_query, start_dbt, wait_until
+
+from flows import embedded_postgres
+from flows.errors import PipelineError
+from flows.extract import download, verify
+from flows.load import load
+from flows.sample import sample_month
+from flows.warehouse import ROOT, connect, save_block
+
+JANUARY = date(2021, 1, 1)
+OLD, NEW = 1_000, 5_000  # raw rows of January
+
+
+@pytest.fixture(scope="module")
+def slow_site():
+    """Serves the new January in ten pieces, in a second; returns its URL."""
+    content = sample_month(JANUARY, NEW).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            step = len(content) // 9
+            for begin in range(0, len(content), step):
+                self.wfile.write(content[begin : begin + step])
+                time.sleep(0.1)
+
+        def handle(self):
+            with suppress(ConnectionError):  # the flow has been killed
+                super().handle()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/yellow_tripdata_2021-01.csv.gz"
+    server.shutdown()
+    server.server_close()
+
+
+def start_run(source: str, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.elt", "--source", source, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+MOMENTS = [  # a line of the log, and how many seconds after it at the most
+    *[("Beginning subflow run 'land", 1.2)] * 3,  # while the file is downloaded
+    *[("Task run 'extract", 0.5)] * 3,  # while it is loaded
+    ("Task run 'load 2021-01' - Finished", 0.3),  # between load and dbt
+    *[("Beginning subflow run 'transform", 5)] * 3,  # in dbt
+]
+
+
+def test_a_run_that_is_killed_at_any_moment_leaves_the_old_or_the_new(january, query, slow_site):
+    def trips_seen() -> set[int]:
+        """How many trips each model has of the month, and the month's raw rows."""
+        [found] = query(
+            "select (select count(*) from raw.yellow_tripdata), accounting.raw_rows,"
+            " (select count(*) from yellow_taxi_trips), accounting.trips,"
+            " (select sum(trips)::int from daily_trips) from trip_accounting as accounting"
+        )
+        return set(found)
+
+    seconds = random.Random(1)
+    old, seen = trips_seen(), set()
+    for line, at_most in MOMENTS:
+        run = start_run(slow_site, "--force")
+        assert any(line in said for said in run.stderr)
+        time.sleep(seconds.uniform(0, at_most))
+        run.kill()
+        run.wait()
+        seen |= trips_seen()
+
+    run = start_run(slow_site)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 0, said
+    new = trips_seen()
+    assert NEW in new
+    assert len(new) == len(old) == 2  # raw rows, and trips
+    assert seen <= old | new
+
+
+def big_month(folder: Path, times: int) -> Path:
+    """January with so many times 5,000 rows, not packed."""
+    header, body = gzip.decompress(sample_month(JANUARY, NEW).read_bytes()).split(b"\n", 1)
+    path = folder / "yellow_tripdata_2021-01.csv"
+    path.write_bytes(header + b"\n" + body * times)
+    return path
+
+
+def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
+    own_server, prefect_server, tmp_path, monkeypatch
+):
+    embedded_postgres.ensure_server(own_server)
+    save_block(own_server)
+    monkeypatch.setenv("POSTGRES_PORT", str(own_server.port))
+    monkeypatch.setenv("POSTGRES_DB", own_server.db)
+
+    def stop_hard_during(activity: str) -> None:
+        """And start again, as soon as the server does something."""
+        wait_until(lambda: run_query(own_server, activity), 60)
+        stop = ("pg_ctl", "stop", "-w", "-m", "immediate", "-D", embedded_postgres.DATA_DIR)
+        embedded_postgres.run_as_owner(*stop)
+        embedded_postgres.start(embedded_postgres.DATA_DIR, own_server)
+
+    run = start_run(str(big_month(tmp_path, 60)))
+    stop_hard_during("select from pg_stat_progress_copy where tuples_processed > 0")
+    assert run_query(own_server, "select count(*) from raw.yellow_tripdata") == [(0,)]
+    stop_hard_during(
+        "select from pg_stat_activity where state = 'active' and query ~ 'create +table'"
+        " and pid <> pg_backend_pid()"
+    )
+    _, said = run.communicate(timeout=180)
+    assert run.returncode == 0, said
+    assert said.count("Retry 1/3 will start") == 2
+    assert "Traceback" not in said
+    assert run_query(own_server, "select raw_rows, rejected_trips from trip_accounting") == [
+        (300_000, 60)
+    ]
+
+
+@pytest.fixture
+def small_disk(home):
+    """Make a folder on a disk of so many megabytes."""
+    folders = []
+
+    def make(megabytes: int) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="disk ", dir=home))
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
+        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("this machine lets us make no small disk")
+        folders.append(folder)
+        return folder
+
+    yield make
+    for folder in folders:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_disk_that_is_full_for_a_download_is_one_clear_line(small_disk, slow_site, tmp_path):
+    disk = small_disk(1)
+    (disk / "filler").write_bytes(b"x" * (1_000_000))
+    with pytest.raises(PipelineError, match=r"No space left on device\. Make room"):
+        download(slow_site, disk)
+    assert list(disk.rglob("*.csv.gz")) == []
+    (disk / "filler").unlink()
+    assert download(slow_site, disk).read_bytes() == sample_month(JANUARY, NEW).read_bytes()
+
+
+def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(
+    small_disk, own_server, prefect_server, tmp_path, monkeypatch
+):
+    disk = small_disk(150)
+    monkeypatch.setattr(embedded_postgres, "DATA_DIR", disk / "postgres")
+    embedded_postgres.ensure_server(own_server)
+    try:
+        save_block(own_server)
+        small = sample_month(JANUARY, OLD)
+        load(verify("small", small), JANUARY)
+        big = big_month(tmp_path, 200)
+        with pytest.raises(
+            PipelineError, match=r"2021-01 stays as it was: .*No space left.*\. Make room"
+        ):
+            load(verify("big", big), JANUARY)
+        assert run_query(own_server, "select count(*) from raw.yellow_tripdata") == [(OLD,)]
+        load(verify("small", small), JANUARY, force=True)
+    finally:
+        embedded_postgres.stop(disk / "postgres")
+
+
+def test_a_view_that_a_reader_holds_is_not_waited_for_in_front_of_other_readers(january, tmp_path):
+    with connect(january) as reader, reader.begin():
+        reader.exec_driver_sql("select count(*) from trips_enriched")
+        build = start_dbt(january, "run --select trips_enriched", tmp_path)
+        said, _ = build.communicate()
+    assert build.returncode == 1
+    assert "canceling statement due to lock timeout" in said

@@ -9,7 +9,7 @@ export MALLOC_MMAP_THRESHOLD_ := 65536
 export MALLOC_TRIM_THRESHOLD_ := 131072
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve worker test lint format psql docs down lock clean
+.PHONY: help run serve worker test bench audit lint format psql docs down lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -26,6 +26,15 @@ worker: $(INSTALLED)  ## start one more worker, here or on another machine, in t
 
 test: $(INSTALLED)  ## run every test
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(INSTALLED)  ## measure it against psql, pandas, polars and dlt; takes a quarter of an hour
+	@$(PYTHON) -m venv data/bench/peers
+	@data/bench/peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/requirements.txt
+	@$(BIN)/python benchmarks/bench.py
+
+audit: $(INSTALLED)  ## look the locked packages up in the databases of known vulnerabilities
+	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip --requirement requirements.lock
 
 lint: $(INSTALLED)  ## check the style of Python and SQL
 	@$(BIN)/ruff check .

@@ -1,0 +1,97 @@
+"""Other ways to get a month into PostgreSQL, each as its own documentation has it at its fastest.
+
+python peers.py WAY FILE URL, in an environment of its own; it prints the seconds that it took.
+"""
+
+import io
+import sys
+import time
+from itertools import islice
+
+TIMES = ["tpep_pickup_datetime", "tpep_dropoff_datetime"]
+CODES = ["VendorID", "passenger_count", "RatecodeID", "payment_type"]  # missing in some rows
+NUMBERS = [
+    *CODES,
+    *("trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount"),
+    *("improvement_surcharge", "total_amount", "congestion_surcharge"),
+]
+CHUNK = 100_000
+
+
+def pandas_to_sql(path: str, url: str, chunks: int | None = None) -> None:
+    """The classic script: chunks, dates cast in Python, `to_sql`."""
+    import pandas as pd
+    from sqlalchemy import create_engine
+
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg2:"))
+    frames = pd.read_csv(path, chunksize=CHUNK, low_memory=False)
+    for number, frame in enumerate(islice(frames, chunks)):
+        for column in TIMES:
+            frame[column] = pd.to_datetime(frame[column])
+        if_exists = "append" if number else "replace"
+        frame.to_sql("peer", engine, if_exists=if_exists, index=False)
+
+
+def pandas_copy(path: str, url: str) -> None:
+    """Pandas' chunks, written as CSV again and sent with COPY."""
+    import pandas as pd
+    import psycopg2
+    from sqlalchemy import create_engine
+
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg2:"))
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        for number, frame in enumerate(pd.read_csv(path, chunksize=CHUNK, low_memory=False)):
+            for column in TIMES:
+                frame[column] = pd.to_datetime(frame[column])
+            if number == 0:
+                # Later chunks have missing codes, which makes numbers with a point of them.
+                numbers = dict.fromkeys(frame.select_dtypes("number"), float)
+                table = frame.head(0).astype(numbers)
+                table.to_sql("peer", engine, if_exists="replace", index=False)
+            buffer = io.StringIO()
+            frame.to_csv(buffer, index=False, header=False)
+            buffer.seek(0)
+            cursor.copy_expert("copy peer from stdin with (format csv)", buffer)
+
+
+def polars_adbc(path: str, url: str) -> None:
+    """Polars reads all of it, ADBC sends it in PostgreSQL's binary format."""
+    import polars as pl
+
+    integers = {"PULocationID": pl.Int64, "DOLocationID": pl.Int64}
+    kinds = dict.fromkeys(NUMBERS, pl.Float64) | integers  # told, it need not find out
+    frame = pl.read_csv(path, try_parse_dates=True, schema_overrides=kinds)
+    frame.write_database("peer", url, engine="adbc", if_table_exists="replace")
+
+
+def dlt_arrow(path: str, url: str) -> None:
+    """Dlt with Arrow tables and parquet files for the loader, which it sends through ADBC."""
+    import dlt
+    import pyarrow as pa
+    from pyarrow import csv
+
+    def tables():
+        options = csv.ConvertOptions(column_types=dict.fromkeys(NUMBERS, pa.float64()))
+        reader = csv.open_csv(
+            path, read_options=csv.ReadOptions(block_size=1 << 26), convert_options=options
+        )
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+    pipeline = dlt.pipeline("bench", destination=dlt.destinations.postgres(url), dataset_name="dlt")
+    pipeline.run(
+        tables(), table_name="peer", write_disposition="replace", loader_file_format="parquet"
+    )
+
+
+if __name__ == "__main__":
+    way, path, url = sys.argv[1:]
+    ways = {
+        "pandas to_sql, a tenth": lambda *a: pandas_to_sql(*a, chunks=1),
+        "pandas + COPY": pandas_copy,
+        "polars + ADBC": polars_adbc,
+        "dlt": dlt_arrow,
+    }
+    began = time.perf_counter()
+    ways[way](path, url)
+    print(time.perf_counter() - began)

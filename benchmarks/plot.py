@@ -1,4 +1,4 @@
-"""Draw what `bench.py` has measured: python plot.py RESULTS.json OUT.svg, with the peers' Python."""
+"""Draw what bench.py has measured: python plot.py RESULTS.json OUT.svg, by the peers' Python."""
 
 import json
 import sys

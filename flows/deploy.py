@@ -23,7 +23,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from flows.embedded_postgres import ensure_warehouse
 from flows.errors import PipelineError
 from flows.load import LIMIT
-from flows.warehouse import ROOT, read_settings
+from flows.warehouse import ROOT, first_line, read_settings
 
 WORK_POOL = "nyc-taxi"
 LOADS_AT_ONCE = 4  # each keeps a core of PostgreSQL's busy
@@ -73,9 +73,16 @@ def end_lost_runs() -> Automation:
     goes_on = ("Running", "AwaitingConcurrencySlot", "Completed", "Failed", "Cancelled", "Crashed")
     actions = [ChangeFlowRunState(state=StateType.CRASHED, message="Its worker was lost")]
     if block := read_settings().alert_block:
+        try:
+            document_id = Block.load(block)._block_document_id
+        except ValueError as error:  # there is none of that name, or it is no name
+            raise PipelineError(
+                f"ALERT_BLOCK is {block!r}: {first_line(error)}. Write it as type/name, such as "
+                "slack-webhook/on-call, and create it in Prefect's UI first"
+            ) from None
         actions.append(
             SendNotification(
-                block_document_id=Block.load(block)._block_document_id,
+                block_document_id=document_id,
                 subject="Crashed: {{ flow_run.name }}",
                 body="The worker of the flow run {{ flow_run.name }} was lost",
             )

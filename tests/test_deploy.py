@@ -6,6 +6,7 @@ import pytest
 from flows.backfill import backfill
 from flows.deploy import LOST_RUNS, deploy
 from flows.elt import elt
+from flows.errors import PipelineError
 from flows.land import land
 from flows.transform import transform
 from flows.warehouse import save_block
@@ -79,3 +80,10 @@ def test_a_limit_that_somebody_has_changed_stays(prefect_server):
     httpx.patch(url, json={"limit": 2}).raise_for_status()
     deploy()
     assert httpx.get(url).json()["limit"] == 2
+
+
+@pytest.mark.usefixtures("deployed")
+def test_an_alert_block_that_does_not_exist_is_one_clear_line(monkeypatch):
+    monkeypatch.setenv("ALERT_BLOCK", "slack-webhook/none")
+    with pytest.raises(PipelineError, match="ALERT_BLOCK is 'slack-webhook/none': Unable to find"):
+        deploy()

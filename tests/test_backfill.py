@@ -10,7 +10,7 @@ import httpx
 import pytest
 from conftest import free_port, run_query, start_service, wait_until
 
-from flows.backfill import land_on_a_worker
+from flows.backfill import backfill, land_on_a_worker
 from flows.sample import sample_month
 from flows.warehouse import save_block
 
@@ -65,20 +65,21 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
         wait_until(is_in_the_middle, 120)
         workers[0].kill()
         workers.append(start_worker())
-        exit_codes = [first.wait(240)]
+        exit_code = first.wait(240)
         lands = runs_of("land")
         after_first = run_query(database, "select source_month, raw_rows from trip_accounting")
         sample = sample_month(BROKEN, ROWS)
         (folder / f"{BROKEN:%Y-%m}.csv.gz").write_bytes(sample.read_bytes())
-        exit_codes.append(start_backfill().wait(120))
+        second = backfill("2020-01..2020-12", f"{folder}/{{month}}.csv.gz", return_state=True)
     finally:
         for worker in workers:
             worker.terminate()
             worker.wait(30)
     return SimpleNamespace(
         database=database,
-        exit_codes=exit_codes,
-        backfills=runs_of("backfill"),
+        exit_code=exit_code,
+        first=runs_of("backfill")[0],
+        second=second,
         after_first=dict(after_first),
         lands=lands,
         later_lands=runs_of("land")[len(lands) :],
@@ -90,8 +91,8 @@ def test_a_month_that_fails_does_not_stop_the_others(backfilled):
 
 
 def test_the_end_says_which_months_are_not_there(backfilled):
-    assert backfilled.exit_codes[0] == 1
-    first = backfilled.backfills[0]
+    assert backfilled.exit_code == 1
+    first = backfilled.first
     assert first["name"] == "backfill 2020-01..2020-12"
     assert first["state_type"] == "FAILED"
     assert "1 of 12 months are not there, the others are: 2020-06: " in first["state"]["message"]
@@ -107,8 +108,7 @@ def test_both_workers_have_their_share(backfilled, api):
 
 
 def test_running_it_again_does_only_what_is_missing(backfilled):
-    assert backfilled.exit_codes[1] == 0
-    assert backfilled.backfills[1]["state_type"] == "COMPLETED"
+    assert backfilled.second.is_completed()
     assert [run["name"] for run in backfilled.later_lands] == ["land 2020-06"]
 
 

@@ -68,9 +68,9 @@ def start_run(source: str, *arguments: str) -> subprocess.Popen:
 
 MOMENTS = [  # a line of the log, and how many seconds after it at the most
     *[("Beginning subflow run 'land", 1.2)] * 3,  # while the file is downloaded
-    *[("Task run 'extract", 0.5)] * 3,  # while it is loaded
+    *[("Task run 'extract", 0.5)] * 4,  # while it is loaded
     ("Task run 'load 2021-01' - Finished", 0.3),  # between load and dbt
-    *[("Beginning subflow run 'transform", 5)] * 3,  # in dbt
+    *[("Beginning subflow run 'transform", 4)] * 2,  # in dbt
 ]
 
 
@@ -126,7 +126,7 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
         embedded_postgres.run_as_owner(*stop)
         embedded_postgres.start(embedded_postgres.DATA_DIR, own_server)
 
-    run = start_run(str(big_month(tmp_path, 60)))
+    run = start_run(str(big_month(tmp_path, 40)))
     stop_hard_during("select from pg_stat_progress_copy where tuples_processed > 0")
     assert run_query(own_server, "select count(*) from raw.yellow_tripdata") == [(0,)]
     stop_hard_during(
@@ -138,7 +138,7 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
     assert said.count("Retry 1/3 will start") == 2
     assert "Traceback" not in said
     assert run_query(own_server, "select raw_rows, rejected_trips from trip_accounting") == [
-        (300_000, 60)
+        (200_000, 40)
     ]
 
 

@@ -96,8 +96,8 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
         check()
 
     check_all()
-    assert len(taken) > 20
-    assert len(refused) > 20
+    assert len(taken) >= 10
+    assert len(refused) >= 10
 
 
 @pytest.mark.parametrize("content", ["", "\n", HEADER, f"{HEADER}\n", f"{HEADER}\r\n"])

@@ -20,9 +20,9 @@
 
 {#- A condition on source_month; none where all months of the relation are to be tested. -#}
 {% macro untested_months(relation) -%}
-    {%- set is_by_month = relation is not string and flags.WHICH == 'build'
-        and 'source_month' in adapter.get_columns_in_relation(relation) | map(attribute='name') -%}
-    {%- if not is_by_month -%}
+    {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('alias', 'equalto', relation.identifier) | list -%}
+    {%- if flags.WHICH != 'build' or not models or 'source_month' not in models[0].columns -%}
         {{ return(none) }}
     {%- endif -%}
     {%- set months = run_query(

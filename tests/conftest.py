@@ -69,6 +69,33 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not {"postgres", "prefect_server"}.isdisjoint(item.fixturenames))
 
 
+SERVERS = []  # Prefect's, which takes ten seconds to come up: the fast tests run meanwhile
+
+
+def pytest_collection_finish(session):
+    is_needed = any("prefect_server" in item.fixturenames for item in session.items)
+    if is_needed and not session.config.option.collectonly:
+        SERVERS.append(start_prefect_server())
+
+
+def pytest_sessionfinish():
+    for server in SERVERS:
+        server.terminate()
+        server.wait(30)
+
+
+def start_prefect_server() -> subprocess.Popen:
+    """On SQLite, as `make serve` has it.
+
+    The embedded PostgreSQL lacks the extension pg_trgm that Prefect's database asks for.
+    """
+    return start_service(
+        "prefect",
+        PREFECT_SERVER_API_HOST="127.0.0.1",
+        PREFECT_SERVER_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{HOME}/prefect.db",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home():
     """The folder of the whole suite's files."""
@@ -124,25 +151,13 @@ def postgres():
 
 @pytest.fixture(scope="session")
 def prefect_server():
-    """A Prefect server for the whole suite; returns its API's URL.
-
-    On SQLite, as `make serve` has it: the embedded PostgreSQL lacks the extension pg_trgm that
-    Prefect's database asks for.
-    """
-    server = start_service(
-        "prefect",
-        PREFECT_SERVER_API_HOST="127.0.0.1",
-        PREFECT_SERVER_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{HOME}/prefect.db",
-    )
+    """A Prefect server for the whole suite; returns its API's URL."""
+    [server] = SERVERS
     url = os.environ["PREFECT_API_URL"]
-    try:
-        wait_until(lambda: serve.answers(url) or server.poll() is not None, 60)
-        assert server.poll() is None, (HOME / "prefect.log").read_text()
-        yield url
-        APILogHandler().flush()  # else it would try for a minute to send them to nobody
-    finally:
-        server.terminate()
-        server.wait(30)
+    wait_until(lambda: serve.answers(url) or server.poll() is not None, 60)
+    assert server.poll() is None, (HOME / "prefect.log").read_text()
+    yield url
+    APILogHandler().flush()  # else it would try for a minute to send them to nobody
 
 
 def wait_until(happened, seconds: float) -> None:

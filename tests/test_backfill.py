@@ -42,7 +42,12 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
     }
 
     def start_worker() -> subprocess.Popen:
-        return start_service("worker", **here, PREFECT_WORKER_WEBSERVER_PORT=str(free_port()))
+        return start_service(
+            "worker",
+            **here,
+            PREFECT_WORKER_WEBSERVER_PORT=str(free_port()),
+            PREFECT_WORKER_QUERY_SECONDS="1",
+        )
 
     def start_backfill() -> subprocess.Popen:
         """As a person does from another terminal."""
@@ -73,8 +78,8 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
         second = backfill("2020-01..2020-12", f"{folder}/{{month}}.csv.gz", return_state=True)
     finally:
         for worker in workers:
-            worker.terminate()
-            worker.wait(30)
+            worker.kill()
+            worker.wait()
     return SimpleNamespace(
         database=database,
         exit_code=exit_code,

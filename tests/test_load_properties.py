@@ -66,7 +66,7 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
     refused, taken = [], []
 
     @settings(
-        max_examples=100,
+        max_examples=70,
         deadline=None,
         database=None,
         derandomize=True,
@@ -96,8 +96,8 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
         check()
 
     check_all()
-    assert len(taken) >= 10
-    assert len(refused) >= 10
+    assert len(taken) >= 5
+    assert len(refused) >= 5
 
 
 @pytest.mark.parametrize("content", ["", "\n", HEADER, f"{HEADER}\n", f"{HEADER}\r\n"])

@@ -165,7 +165,7 @@ def wait_until(happened, seconds: float) -> None:
     give_up_at = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < give_up_at, f"not within {seconds} s"
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from datetime import date
 import pytest
 
 from flows.elt import elt
-from flows.land import land
+from flows.land import asset_of, land
 from flows.sample import sample_month
 from flows.warehouse import ROOT
 
@@ -112,7 +112,7 @@ def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(built_j
         for event in found
     }
     asset = f"postgres://{built_january.db}".__add__
-    source = sample_month(JANUARY, 1_000).as_uri()
+    source = asset_of(str(sample_month(JANUARY, 1_000)))
     for table in ("yellow_tripdata", "loads", "malformed_lines"):
         assert upstream[asset(f"/raw/{table}")] >= {source}
     assert upstream[asset("/staging/stg_tlc__yellow_trips")] == {asset("/raw/yellow_tripdata")}

@@ -17,11 +17,12 @@
 
     {% if from_scratch %}{{ drop_relation_if_exists(load_cached_relation(new_relation)) }}{% endif %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {#- Two builds at once would both add the same months. The second waits, however long: the
+        hooks, which set a time limit for other locks, come after. -#}
+    {% do run_query("select pg_advisory_xact_lock(hashtext('" ~ target_relation ~ "'))") %}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% do allow_parallel_plans() %}
     {% do refuse_foreign_table(existing) %}
-    {#- Two builds at once would both add the same months. -#}
-    {% do run_query("select pg_advisory_xact_lock(hashtext('" ~ target_relation ~ "'))") %}
 
     {%- set months = changed_months(target_relation, from_scratch) -%}
     {%- set changed = "source_month in ('" ~ (months | map(attribute=0) | join("', '")) ~ "')"

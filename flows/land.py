@@ -19,7 +19,6 @@ class Landed:
     """A month in the raw table, and what it took."""
 
     load: Load
-    csv_bytes: int
     extract_seconds: float
 
 
@@ -55,7 +54,7 @@ def land(
         assets=raw_assets(current_url().database), asset_deps=[asset_of(url)]
     )
     loaded = load_as_assets(file, month, force, max_malformed_share)
-    return Landed(loaded, file.csv_bytes, extract_seconds)
+    return Landed(loaded, extract_seconds)
 
 
 def asset_of(url: str) -> str:

@@ -237,15 +237,20 @@ def test_a_new_month_need_not_wait_for_a_reader(land, warehouse, query):
     assert query("select count(*) from raw.yellow_tripdata") == [(3,)]
 
 
-def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):
-    small, large = (verify("sample", sample_month(JANUARY, rows)) for rows in (1_000, 20_000))
+def load_at_once(*files_and_months) -> None:
     loads = [
-        threading.Thread(target=load, args=(file, JANUARY, True, 0)) for file in (large, small)
+        threading.Thread(target=load, args=(file, month, True, 0))
+        for file, month in files_and_months
     ]
     for thread in loads:
         thread.start()
     for thread in loads:
         thread.join()
+
+
+def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):
+    small, large = (verify("sample", sample_month(JANUARY, rows)) for rows in (1_000, 20_000))
+    load_at_once((large, JANUARY), (small, JANUARY))
     [(rows,)] = query("select count(*) from raw.yellow_tripdata")
     latest = "select row_count from raw.loads order by finished_at desc limit 1"
     assert query(latest) == [(rows,)]
@@ -256,13 +261,7 @@ def test_two_months_are_replaced_at_once_without_a_deadlock(warehouse, query):
     file = verify("sample", sample_month(JANUARY, 20_000))
     for month in (JANUARY, FEBRUARY):
         load(file, month, False, 0)
-    loads = [
-        threading.Thread(target=load, args=(file, month, True, 0)) for month in (JANUARY, FEBRUARY)
-    ]
-    for thread in loads:
-        thread.start()
-    for thread in loads:
-        thread.join()
+    load_at_once((file, JANUARY), (file, FEBRUARY))
     assert query("select count(*), count(distinct load_id) from raw.yellow_tripdata") == [
         (40_000, 2)
     ]

@@ -9,11 +9,11 @@ COPY requirements.lock .
 RUN pip install --no-cache-dir "$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" \
     && uv pip sync --system --no-cache --require-hashes --compile-bytecode requirements.lock
 
-COPY pyproject.toml prefect.yaml ./
+COPY pyproject.toml ./
 COPY flows flows
 # dbt writes its log beside the project.
 COPY --chown=taxi dbt_project dbt_project
 
 USER taxi
-# Where prefect.yaml finds the project.
+# Where flows/server/prefect.yaml finds the project.
 ENV TAXI_PROJECT=/app

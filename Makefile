@@ -19,7 +19,7 @@ run: $(INSTALLED)  ## load a month and build the models: MONTH=2021-01, SOURCE=p
 		$(if $(SOURCE),--source "$(SOURCE)",$(if $(MONTH),,--source sample)) $(ARGS)
 
 serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: http://127.0.0.1:4200
-	@$(BIN)/python -m flows.serve start
+	@$(BIN)/python -m flows.server.serve start
 
 worker: $(INSTALLED)  ## start one more worker, here or on another machine, in the foreground
 	@TAXI_PROJECT="$(CURDIR)" exec $(BIN)/prefect worker start --pool nyc-taxi --type process --limit 4
@@ -47,14 +47,14 @@ format: $(INSTALLED)  ## put Python and SQL into that style
 	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project/models dbt_project/tests dbt_project/analyses
 
 psql: $(INSTALLED)  ## open psql on the warehouse
-	@$(BIN)/python -m flows.embedded_postgres psql $(ARGS)
+	@$(BIN)/python -m flows.laptop.postgres psql $(ARGS)
 
 docs: $(INSTALLED)  ## build the models' documentation and show it at http://localhost:8081
 	@cd dbt_project && ../$(BIN)/dbt --quiet docs generate && ../$(BIN)/dbt docs serve --port 8081
 
 down: $(INSTALLED)  ## stop what `make serve` and `make run` started
-	@$(BIN)/python -m flows.serve stop
-	@$(BIN)/python -m flows.embedded_postgres stop
+	@$(BIN)/python -m flows.server.serve stop
+	@$(BIN)/python -m flows.laptop.postgres stop
 
 lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \

@@ -53,13 +53,15 @@ sys.path.insert(0, str(ROOT))
 
 from prefect import flow  # noqa: E402
 
-from flows import embedded_postgres, serve  # noqa: E402
-from flows.csv_lines import COLUMNS  # noqa: E402
-from flows.extract import SourceFile, verify  # noqa: E402
+from flows.build import FAILED, TABLE_NAME, dbt_on  # noqa: E402
+from flows.fetch import SourceFile, verify  # noqa: E402
+from flows.formats import COLUMNS  # noqa: E402
+from flows.laptop import postgres as embedded_postgres  # noqa: E402
+from flows.laptop.sample import sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402
-from flows.sample import sample_lines  # noqa: E402
-from flows.transform import FAILED, TABLE_NAME, dbt_on  # noqa: E402
-from flows.warehouse import connect, read_settings  # noqa: E402
+from flows.server import serve  # noqa: E402
+from flows.settings import read_settings  # noqa: E402
+from flows.warehouse import connect  # noqa: E402
 
 ROWS = 1_369_765  # of yellow_tripdata_2021-01
 JANUARY = date(2021, 1, 1)

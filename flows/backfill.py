@@ -14,16 +14,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import command_line
-from flows.alerts import alert
-from flows.embedded_postgres import ensure_warehouse
+from flows import cli
+from flows.build import TABLE_NAME, build, check_table_name
+from flows.datasets import SOURCE, absolute
 from flows.errors import RETRIES, PipelineError, TransientError
-from flows.extract import MAX_CSV_GIGABYTES
+from flows.fetch import MAX_CSV_GIGABYTES
+from flows.laptop.postgres import ensure_warehouse
 from flows.load import MAX_MALFORMED_SHARE, loaded_months
+from flows.months import months_of, run_name, today
 from flows.report import report
-from flows.sources import SOURCE, absolute, months_of, run_name, today
+from flows.server.alerts import alert
 from flows.summary import Summary, summarise
-from flows.transform import TABLE_NAME, check_table_name, transform
 
 MOST_WAITED_FOR = 32  # months that are handed to the work pool at a time
 POLL_SECONDS = 3
@@ -81,8 +82,8 @@ def backfill(
         for month, run in zip(missing, runs, strict=True)
         if not run.state.is_completed()
     ]
-    build = transform(table_name)
-    summary = replace(summarise(asked, table_name, build), report=report(table_name))
+    built = build(table_name)
+    summary = replace(summarise(asked, table_name, built), report=report(table_name))
     if failures:
         raise PipelineError(
             f"{len(failures)} of {len(asked)} months are not there, the others are: "
@@ -118,4 +119,4 @@ def land_on_a_worker(month: date, parameters: dict) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(backfill, "flows.backfill")
+    cli.run(backfill, "flows.backfill")

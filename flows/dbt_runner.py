@@ -15,7 +15,7 @@ from dbt_common.events.base_types import EventLevel
 from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
 from prefect_dbt.core._tracker import NodeTaskTracker
 
-from flows.warehouse import ROOT
+from flows.settings import ROOT
 
 FOLDER = ROOT / "data"
 

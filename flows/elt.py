@@ -10,16 +10,17 @@ from dataclasses import replace
 from prefect import flow
 from prefect.states import Completed
 
-from flows import command_line
-from flows.alerts import alert
-from flows.embedded_postgres import ensure_warehouse
-from flows.extract import MAX_CSV_GIGABYTES, is_published
+from flows import cli
+from flows.build import TABLE_NAME, build, check_table_name, warn_if_stale
+from flows.datasets import SOURCE, locate
+from flows.fetch import MAX_CSV_GIGABYTES, is_published
 from flows.land import land
+from flows.laptop.postgres import ensure_warehouse
 from flows.load import MAX_MALFORMED_SHARE
+from flows.months import LATEST, months_of, run_name, today
 from flows.report import report
-from flows.sources import LATEST, SOURCE, locate, months_of, run_name, today
+from flows.server.alerts import alert
 from flows.summary import Summary, summarise
-from flows.transform import TABLE_NAME, check_table_name, transform, warn_if_stale
 
 
 @flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])
@@ -58,10 +59,10 @@ def elt(
             warn_if_stale()
             return Completed(name="Skipped", message=f"{source}: not published yet")
     landed = [land(month, source, force, max_malformed_share, max_csv_gigabytes) for month in asked]
-    build = transform(table_name, full_refresh)
-    summary = summarise(asked, table_name, build, landed)
+    built = build(table_name, full_refresh)
+    summary = summarise(asked, table_name, built, landed)
     return replace(summary, report=report(table_name))
 
 
 if __name__ == "__main__":
-    command_line.run(elt, "flows.elt")
+    cli.run(elt, "flows.elt")

@@ -1,6 +1,7 @@
 """Failures that a person can act on: one line each, in place of a traceback."""
 
 import logging
+from urllib.parse import urlsplit
 
 from prefect.client.schemas import TaskRun
 from prefect.states import State
@@ -35,6 +36,28 @@ RETRIES = {
     "retry_jitter_factor": 0.3,
     "retry_condition_fn": is_transient,
 }
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line: libpq and PostgreSQL add hints and context below it."""
+    return str(error).strip().partition("\n")[0]
+
+
+def without_secrets(source: str) -> str:
+    """A URL as it may be shown and stored: no user and password, no signed query."""
+    if "://" not in source:
+        return source
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # such as a bracket without its twin
+        return "the URL"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def shorten(text: str) -> str:
+    """Somebody's text, fit for a line of ours: no secrets, and no more than 100 characters."""
+    shown = " ".join(without_secrets(text).split())
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."
 
 
 def say_each_failure_once(record: logging.LogRecord) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.extract import MAX_CSV_GIGABYTES, extract
+from flows.datasets import SOURCE, locate
+from flows.errors import without_secrets
+from flows.fetch import MAX_CSV_GIGABYTES, extract
 from flows.load import MAX_MALFORMED_SHARE, Load, load
-from flows.sources import SOURCE, locate, without_secrets
 from flows.warehouse import current_url, raw_assets
 
 

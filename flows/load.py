@@ -19,10 +19,11 @@ from prefect.concurrency.sync import concurrency
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from flows.csv_lines import COLUMNS, good_lines, read_header, whole_lines
-from flows.errors import RETRIES, PipelineError, TransientError
-from flows.extract import SourceFile, open_csv, progress
-from flows.warehouse import connect, first_line, raw_assets
+from flows.errors import RETRIES, PipelineError, TransientError, first_line
+from flows.fetch import SourceFile
+from flows.formats import COLUMNS, good_lines, open_csv, read_header, whole_lines
+from flows.progress import progress
+from flows.warehouse import connect, raw_assets
 
 MAX_MALFORMED_SHARE = 0.01
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads

@@ -10,8 +10,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL, column, func, select, table, text
 
+from flows.build import Build
 from flows.land import Landed
-from flows.transform import Build
 from flows.warehouse import address, connect
 
 ACCOUNTING = text(
@@ -77,7 +77,7 @@ def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
             Stage(f"extract {name}", month.extract_seconds),
             Stage(f"load {name}", month.load.seconds, month.load.rows),
         ]
-    return [*stages, Stage("transform", build.seconds, trips)]
+    return [*stages, Stage("build", build.seconds, trips)]
 
 
 @task(name="summarise", task_run_name="summarise", cache_policy=NO_CACHE)

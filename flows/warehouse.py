@@ -3,21 +3,18 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.sql import SQL, Identifier, Literal
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import SecretStr
 from sqlalchemy import URL, Connection, NullPool, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from flows.errors import PipelineError, TransientError
+from flows.errors import PipelineError, TransientError, first_line
+from flows.settings import Settings, read_settings
 
-ROOT = Path(__file__).resolve().parent.parent
-ENV_FILE = ROOT / ".env"
 BLOCK_NAME = "postgres-connector"
 OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16
 
@@ -30,55 +27,6 @@ PASSING = (
     *("connection already closed", "connection has been closed", "lock timeout", "deadlock"),
 )
 CONNECT_ARGS = {"connect_timeout": 10, "application_name": "nyc-taxi-elt"}
-
-
-class Settings(BaseSettings):
-    """Where PostgreSQL is and who we are there, from POSTGRES_* in the environment or `.env`.
-
-    `docker-compose.yml` and `dbt_project/profiles.yml` read the same variables, with the same
-    defaults.
-    """
-
-    model_config = SettingsConfigDict(
-        env_prefix="POSTGRES_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore"
-    )
-
-    host: str = "localhost"
-    port: int = Field(5432, ge=1, le=65_535)
-    user: str = "root"
-    password: SecretStr = SecretStr("root")
-    db: str = "ny_taxi"
-    analyst_password: SecretStr = SecretStr("analyst")
-    alert_block: str | None = Field(None, validation_alias="ALERT_BLOCK")
-
-    @property
-    def url(self) -> URL:
-        """The same for SQLAlchemy; `str()` of it hides the password."""
-        return URL.create(
-            "postgresql+psycopg2",
-            self.user,
-            self.password.get_secret_value(),
-            self.host,
-            self.port,
-            self.db,
-        )
-
-
-def read_settings() -> Settings:
-    """Read the settings.
-
-    Raises:
-        PipelineError: a variable has a value that it can't have.
-    """
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = f"POSTGRES_{first['loc'][0]}".upper()
-        raise PipelineError(
-            f"{name} is {first['input']!r}: {first['msg']}. Correct it in {ENV_FILE} "
-            "or in the environment"
-        ) from None
 
 
 def load_block() -> SqlAlchemyConnector | None:
@@ -191,8 +139,3 @@ def ensure_analyst(connection: Connection, password: SecretStr) -> None:
 def address(url: URL) -> str:
     """The warehouse's name for people: everything but the password."""
     return f"{url.username}@{url.host}:{url.port or 5432}/{url.database}"
-
-
-def first_line(error: BaseException) -> str:
-    """An error's first line: libpq and PostgreSQL add hints and context below it."""
-    return str(error).strip().partition("\n")[0]

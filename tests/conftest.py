@@ -55,13 +55,15 @@ os.environ |= {
 
 from prefect.logging.handlers import APILogHandler  # noqa: E402
 
-from flows import embedded_postgres, serve  # noqa: E402
-from flows.extract import verify  # noqa: E402
+from flows.build import build  # noqa: E402
+from flows.fetch import verify  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
+from flows.laptop import postgres as embedded_postgres  # noqa: E402
+from flows.laptop.sample import sample_month  # noqa: E402
 from flows.load import load  # noqa: E402
-from flows.sample import sample_month  # noqa: E402
-from flows.transform import transform  # noqa: E402
-from flows.warehouse import Settings, connect, read_settings, save_block  # noqa: E402
+from flows.server import serve  # noqa: E402
+from flows.settings import Settings, read_settings  # noqa: E402
+from flows.warehouse import connect, save_block  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -271,7 +273,7 @@ def built_january(new_database, prefect_server) -> Settings:
     save_block(settings)
     january = date(2021, 1, 1)
     land_month(january, str(sample_month(january, 1_000)))
-    transform()
+    build()
     return settings
 
 

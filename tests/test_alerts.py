@@ -9,8 +9,8 @@ import pytest
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
-from flows.alerts import alert
 from flows.errors import PipelineError
+from flows.server.alerts import alert
 
 BLOCK = "custom-webhook/on-call"
 

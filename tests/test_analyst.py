@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
 
-from flows.embedded_postgres import ensure_server
+from flows.laptop.postgres import ensure_server
 from flows.warehouse import connect, ensure_analyst
 
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import free_port, run_query, start_service, wait_until
 
 from flows.backfill import backfill, land_on_a_worker
-from flows.sample import sample_month
+from flows.laptop.sample import sample_month
 from flows.warehouse import save_block
 
 MONTHS = [date(2020, month, 1) for month in range(1, 13)]

@@ -4,24 +4,24 @@ import httpx
 import pytest
 
 from flows.backfill import backfill
-from flows.deploy import LOST_RUNS, deploy
+from flows.build import build
 from flows.elt import elt
 from flows.errors import PipelineError
 from flows.land import land
-from flows.transform import transform
+from flows.server.deploy import LOST_RUNS, deploy
 from flows.warehouse import save_block
 
 FLOWS = {
     "elt/monthly": elt,
     "backfill/backfill": backfill,
     "land/land": land,
-    "transform/rebuild": transform,
+    "build/build": build,
 }
 
 
 @pytest.fixture(scope="module")
 def deployed(new_database, api):
-    """The deployments by name, after `flows.deploy` has been run twice."""
+    """The deployments by name, after `flows.server.deploy` has been run twice."""
     save_block(new_database())
     deploy()
     deploy()

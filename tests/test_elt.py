@@ -12,8 +12,8 @@ import pytest
 
 from flows.elt import elt
 from flows.land import asset_of, land
-from flows.sample import sample_month
-from flows.warehouse import ROOT
+from flows.laptop.sample import sample_month
+from flows.settings import ROOT
 
 JANUARY = date(2021, 1, 1)
 
@@ -59,13 +59,13 @@ def test_the_whole_run_twice(query, api):
     assert [(stage["stage"], stage["rows"]) for stage in said["stages"]] == [
         ("extract 2021-01", None),
         ("load 2021-01", 50_000),
-        ("transform", 49_056),
+        ("build", 49_056),
     ]
 
     # In the UI: names say the month, and each model and test of dbt is a task that has ended.
     flow_runs = api("flow_runs", sort="START_TIME_DESC", limit=6)
     names = Counter(flow_run["name"] for flow_run in flow_runs)
-    assert names == {"elt 2021-01": 2, "land 2021-01": 2, "transform yellow_taxi_trips": 2}
+    assert names == {"elt 2021-01": 2, "land 2021-01": 2, "build yellow_taxi_trips": 2}
     ids = {"any_": [flow_run["id"] for flow_run in flow_runs]}
     tasks = api("task_runs", limit=200, flow_runs={"id": ids})
     assert {"model yellow_taxi_trips", "test assert_every_raw_row_is_accounted_for"} <= {

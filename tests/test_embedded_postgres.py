@@ -5,9 +5,10 @@ import socket
 import pytest
 from pydantic import SecretStr
 
-from flows import embedded_postgres, warehouse
-from flows.embedded_postgres import ensure_server, ensure_warehouse, running_port, stop
+from flows import warehouse
 from flows.errors import PipelineError
+from flows.laptop import postgres as embedded_postgres
+from flows.laptop.postgres import ensure_server, ensure_warehouse, running_port, stop
 from flows.warehouse import BLOCK_NAME, Unreachable, address, connect, load_block, url_of
 
 

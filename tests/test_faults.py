@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 from conftest import run_query, start_dbt, wait_until
 
-from flows import embedded_postgres
 from flows.errors import PipelineError
-from flows.extract import download, verify
+from flows.fetch import download, verify
+from flows.laptop import postgres as embedded_postgres
+from flows.laptop.sample import sample_month
 from flows.load import load
-from flows.sample import sample_month
-from flows.warehouse import ROOT, connect, save_block
+from flows.settings import ROOT
+from flows.warehouse import connect, save_block
 
 JANUARY = date(2021, 1, 1)
 OLD, NEW = 1_000, 5_000  # raw rows of January
@@ -70,7 +71,7 @@ MOMENTS = [  # a line of the log, and how many seconds after it at the most
     *[("Beginning subflow run 'land", 1.2)] * 3,  # while the file is downloaded
     *[("Task run 'extract", 0.5)] * 4,  # while it is loaded
     ("Task run 'load 2021-01' - Finished", 0.3),  # between load and dbt
-    *[("Beginning subflow run 'transform", 4)] * 2,  # in dbt
+    *[("Beginning subflow run 'build", 4)] * 2,  # in dbt
 ]
 
 

@@ -8,9 +8,9 @@ import pytest
 from prefect import flow
 
 from flows.errors import PipelineError
-from flows.extract import verify
+from flows.fetch import verify
+from flows.laptop.sample import HEADER, sample_month
 from flows.load import MAX_MALFORMED_SHARE, Load, load
-from flows.sample import HEADER, sample_month
 from flows.warehouse import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)

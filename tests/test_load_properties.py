@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from prefect import flow
 
 from flows.errors import PipelineError
-from flows.extract import verify
+from flows.fetch import verify
+from flows.laptop.sample import HEADER
 from flows.load import load
-from flows.sample import HEADER
 
 MONTH = date(2021, 1, 1)
 ROW = b"1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0,0.3,11.8,2.5"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from flows.warehouse import ROOT, Settings
+from flows.settings import ROOT, Settings
 
 DEFAULTS = {
     "POSTGRES_HOST": "localhost",
@@ -76,9 +76,9 @@ class TestDockerCompose:
         worker = self.services["worker"]["command"].removesuffix(" --with-healthcheck")
         assert f"exec $(BIN)/{worker}\n" in read("Makefile")
         supervisor = configparser.RawConfigParser(inline_comment_prefixes=";")
-        supervisor.read(ROOT / "supervisord.conf")
+        supervisor.read(ROOT / "flows/server/supervisord.conf")
         server = supervisor["program:server"]["command"].replace(
-            '"%(here)s/.venv/bin/prefect"', "prefect"
+            '"%(ENV_TAXI_PROJECT)s/.venv/bin/prefect"', "prefect"
         )
         assert server == self.services["prefect"]["command"]
         assert supervisor["program:worker"]["command"].endswith(" worker")

@@ -12,9 +12,9 @@ from conftest import build_by_hand
 from sqlalchemy import text
 
 from flows import report
-from flows.extract import verify
+from flows.fetch import verify
+from flows.laptop.sample import sample_month
 from flows.load import load
-from flows.sample import sample_month
 from flows.summary import Summary
 from flows.warehouse import connect, save_block
 

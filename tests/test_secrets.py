@@ -7,7 +7,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from flows.errors import PipelineError
-from flows.warehouse import ROOT, connect, save_block
+from flows.settings import ROOT
+from flows.warehouse import connect, save_block
 
 SPELLINGS = (str, quote, quote_plus, lambda text: json.dumps(text)[1:-1])
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from conftest import free_port, wait_until
 
-from flows.warehouse import ROOT
+from flows.settings import ROOT
 
 COPIED = ("flows", "dbt_project", "Makefile", "requirements.lock", "pyproject.toml")
 
@@ -23,7 +23,7 @@ def copy(home, monkeypatch) -> Path:
     copy = home / "a copy"
     ignored = shutil.ignore_patterns("logs", "target", "__pycache__")
     copy.mkdir()
-    for name in (*COPIED, "prefect.yaml", "supervisord.conf"):
+    for name in COPIED:
         is_folder = (ROOT / name).is_dir()
         (shutil.copytree if is_folder else shutil.copy2)(
             ROOT / name, copy / name, **({"ignore": ignored} if is_folder else {})
@@ -59,7 +59,7 @@ def test_serve_and_down(copy):
         assert f"PREFECT_API_URL={api}\n" in (copy / ".env").read_text()
         deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
         assert {found["name"] for found in deployments} == {
-            *("monthly", "backfill", "land", "rebuild"),
+            *("monthly", "backfill", "land", "build"),
         }
         wait_until(lambda: len(workers()) == 1, 60)
         os.kill(worker_pids()[0], signal.SIGKILL)

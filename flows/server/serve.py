@@ -1,6 +1,6 @@
 """Serve: a Prefect server and a worker on this machine, kept running by supervisord.
 
-python -m flows.serve start | stop
+python -m flows.server.serve start | stop
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from dotenv import set_key, unset_key
 from prefect.settings import get_current_settings
 
 from flows.errors import PipelineError
-from flows.warehouse import ENV_FILE, ROOT
+from flows.settings import ENV_FILE, ROOT
 
 FOLDER = ROOT / "data" / "serve"
 PATIENCE = 120  # seconds; a new machine's first server makes its database
@@ -34,7 +34,7 @@ def start() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     api = get_current_settings().api.url or own_api()
     if not supervisorctl("pid"):
-        supervisor("supervisord", "--configuration", ROOT / "supervisord.conf")
+        supervisor("supervisord", "--configuration", Path(__file__).with_name("supervisord.conf"))
     if not answers(api):
         if api != own_api():
             raise PipelineError(f"PREFECT_API_URL is {api}, and nothing answers there")
@@ -42,7 +42,7 @@ def start() -> None:
         wait_for(api)
         set_key(ENV_FILE, "PREFECT_API_URL", api, quote_mode="never")
     subprocess.run(
-        [sys.executable, "-m", "flows.deploy"],
+        [sys.executable, "-m", "flows.server.deploy"],
         cwd=ROOT,
         env=os.environ | {"PREFECT_API_URL": api},
         check=True,
@@ -90,7 +90,12 @@ def wait_for(api: str) -> None:
 
 def supervisorctl(*words: str) -> bool:
     """Give supervisord an order; return whether it obeyed."""
-    return supervisor("supervisorctl", "--configuration", ROOT / "supervisord.conf", *words) == 0
+    return (
+        supervisor(
+            "supervisorctl", "--configuration", Path(__file__).with_name("supervisord.conf"), *words
+        )
+        == 0
+    )
 
 
 def supervisor(program: str, *arguments: str | Path) -> int:
@@ -100,7 +105,7 @@ def supervisor(program: str, *arguments: str | Path) -> int:
     socket = Path(tempfile.gettempdir()) / f"nyc-taxi-{os.getuid()}-{name}.sock"
     return subprocess.run(
         [Path(sys.executable).with_name(program), *arguments],
-        env=os.environ | {"TAXI_SOCKET": str(socket)},
+        env=os.environ | {"TAXI_SOCKET": str(socket), "TAXI_PROJECT": str(ROOT)},
         stdout=subprocess.DEVNULL,
         check=False,
     ).returncode
@@ -111,5 +116,5 @@ if __name__ == "__main__":
         {"start": start, "stop": stop}[sys.argv[1]]()
     except PipelineError as error:
         sys.exit(f"error: {error}")
-    except subprocess.CalledProcessError:  # flows.deploy has said why
+    except subprocess.CalledProcessError:  # flows.server.deploy has said why
         sys.exit(1)

@@ -10,7 +10,8 @@ import pytest
 from prefect import flow
 
 from flows.errors import PipelineError
-from flows.extract import SourceUnavailable, download, extract, is_published, open_csv, verify
+from flows.fetch import SourceUnavailable, download, extract, is_published, verify
+from flows.formats import open_csv
 
 CSV = b"VendorID,passenger_count\n" + b"1,2\n" * 1_000
 PACKED = gzip.compress(CSV, mtime=0)
@@ -175,7 +176,7 @@ class TestDownload:
         assert pauses == [7]
 
     def test_a_server_that_never_answers_is_one_clear_line(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("flows.extract.TIMEOUT", 0.2)
+        monkeypatch.setattr("flows.fetch.TIMEOUT", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}/trips.csv"
             with pytest.raises(SourceUnavailable, match=r"trips\.csv: timed out"):

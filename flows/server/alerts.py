@@ -9,7 +9,7 @@ from prefect.flows import Flow
 from prefect.settings import get_current_settings
 from prefect.states import State
 
-from flows.warehouse import read_settings
+from flows.settings import read_settings
 
 logger = logging.getLogger("prefect.alerts")
 

@@ -4,9 +4,10 @@ from datetime import date
 
 import pytest
 
-from flows.errors import UsageError
-from flows.sample import sample_month
-from flows.sources import SOURCE, absolute, latest_months, locate, months_of, shorten
+from flows.datasets import SOURCE, absolute, locate
+from flows.errors import UsageError, shorten
+from flows.laptop.sample import sample_month
+from flows.months import latest_months, months_of
 
 TODAY = date(2026, 1, 20)
 JANUARY, FEBRUARY, MARCH = date(2021, 1, 1), date(2021, 2, 1), date(2021, 3, 1)

@@ -1,6 +1,6 @@
 """Deploy: what a Prefect server needs to know of this project, however often it is told.
 
-python -m flows.deploy
+python -m flows.server.deploy
 """
 
 import os
@@ -20,10 +20,10 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from flows.embedded_postgres import ensure_warehouse
-from flows.errors import PipelineError
+from flows.errors import PipelineError, first_line
+from flows.laptop.postgres import ensure_warehouse
 from flows.load import LIMIT
-from flows.warehouse import ROOT, first_line, read_settings
+from flows.settings import ROOT, read_settings
 
 WORK_POOL = "nyc-taxi"
 LOADS_AT_ONCE = 4  # each keeps a core of PostgreSQL's busy
@@ -50,7 +50,14 @@ def deploy() -> None:
             client.upsert_global_concurrency_limit_by_name(LIMIT, LOADS_AT_ONCE)
     save_automation(end_lost_runs())
     result = subprocess.run(
-        [Path(sys.executable).with_name("prefect"), "--no-prompt", "deploy", "--all"],
+        [
+            Path(sys.executable).with_name("prefect"),
+            "--no-prompt",
+            "deploy",
+            "--all",
+            "--prefect-file",
+            "flows/server/prefect.yaml",
+        ],
         cwd=ROOT,
         # Where the project is on this machine is not what the workers are to be told.
         env={name: value for name, value in os.environ.items() if name != "TAXI_PROJECT"},

@@ -1,7 +1,12 @@
-"""A CSV file's lines: its header, its rows, and the lines that are neither."""
+"""What a file holds: its header, its rows, and the lines that are neither.
+
+The only place that knows formats; they are told by the first bytes, never by the name.
+"""
 
 import csv
+import gzip
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from flows.errors import PipelineError
@@ -36,6 +41,22 @@ LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short
 LONGEST_HEADER = 100_000  # bytes
 LONGEST_LINE = 1_000_000  # bytes
 CHUNK = 1 << 20
+
+
+def refuse_web_page(source: str, beginning: bytes) -> None:
+    """Servers answer with a page, and status 200, where a log-in or a captcha is asked for."""
+    if beginning.lstrip().startswith(b"<"):
+        raise PipelineError(
+            f"{source} is a web page, not a CSV file. Open it in a browser and look for "
+            "the address of the file itself"
+        )
+
+
+def open_csv(path: Path) -> BinaryIO:
+    """Open a CSV file for reading its unpacked bytes, told by gzip's magic number, not the name."""
+    with path.open("rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if is_packed else path.open("rb")
 
 
 def read_header(file: BinaryIO, source: str) -> list[str]:

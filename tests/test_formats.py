@@ -5,9 +5,9 @@ from io import BytesIO
 
 import pytest
 
-from flows.csv_lines import COLUMNS, good_lines, read_header, whole_lines, why_malformed
 from flows.errors import PipelineError
-from flows.sample import HEADER
+from flows.formats import COLUMNS, good_lines, read_header, whole_lines, why_malformed
+from flows.laptop.sample import HEADER
 
 
 def header_of(line: str) -> list[str]:
@@ -110,7 +110,7 @@ def test_a_last_line_without_an_end_is_a_line():
 
 
 def test_no_line_is_lost_between_pieces(monkeypatch):
-    monkeypatch.setattr("flows.csv_lines.CHUNK", 7)
+    monkeypatch.setattr("flows.formats.CHUNK", 7)
     lines = [f"{i},{i}" + ",x" * (i % 3 == 0) for i in range(100)]
     passed, aside = sort_lines("\n".join(lines).encode(), width=2)
     assert len(passed.splitlines()) + len(aside) == 100
@@ -123,7 +123,7 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory():
 
 
 def test_the_sample_is_a_month_of_well_formed_rows():
-    from flows.sample import sample_lines
+    from flows.laptop.sample import sample_lines
 
     header, *rows = sample_lines(date(2021, 1, 1), 6_000)
     assert tuple(header_of(header)) == COLUMNS

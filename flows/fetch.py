@@ -7,10 +7,9 @@ import ipaddress
 import os
 import re
 import socket
-import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,13 +18,12 @@ from typing import BinaryIO
 
 import httpx
 from prefect import get_run_logger, runtime, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import INPUTS, TASK_SOURCE
-from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-from flows.errors import RETRIES, PipelineError, TransientError
-from flows.sources import without_secrets
-from flows.warehouse import ROOT
+from flows.errors import RETRIES, PipelineError, TransientError, without_secrets
+from flows.formats import open_csv, refuse_web_page
+from flows.progress import megabytes, progress
+from flows.settings import ROOT
 
 FOLDER = ROOT / "data" / "downloads"
 MAX_CSV_GIGABYTES = 10.0  # TLC's largest month has 2.5
@@ -261,47 +259,3 @@ def verify(source: str, path: Path, max_csv_gigabytes: float = MAX_CSV_GIGABYTES
         problem = NotPublished if isinstance(error, FileNotFoundError) else PipelineError
         raise problem(f"{source[:200]}: {said}. Give an http(s) URL or the path of a CSV") from None
     return SourceFile(source, path, found.st_size, found.st_mtime_ns, csv_bytes, digest.hexdigest())
-
-
-def refuse_web_page(source: str, beginning: bytes) -> None:
-    """Servers answer with a page, and status 200, where a log-in or a captcha is asked for."""
-    if beginning.lstrip().startswith(b"<"):
-        raise PipelineError(
-            f"{source} is a web page, not a CSV file. Open it in a browser and look for "
-            "the address of the file itself"
-        )
-
-
-def open_csv(path: Path) -> BinaryIO:
-    """Open a CSV file for reading its unpacked bytes, told by gzip's magic number, not the name."""
-    with path.open("rb") as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if is_packed else path.open("rb")
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a job of `total` bytes is: a bar on a terminal, an artifact in Prefect's UI.
-
-    Yields a function that takes the bytes done so far.
-    """
-    artifact = create_progress_artifact(0.0, description=what)
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    shown = 0.0
-    with Progress(*columns, disable=not sys.stderr.isatty(), transient=True) as bar:
-        job = bar.add_task(what, total=total or None)
-
-        def advance(done: int) -> None:
-            nonlocal shown
-            bar.update(job, completed=done)
-            if total and time.monotonic() - shown > 1:  # an artifact costs a request
-                shown = time.monotonic()
-                update_progress_artifact(artifact, min(100.0, 100 * done / total))
-
-        yield advance
-    update_progress_artifact(artifact, 100.0)
-
-
-def megabytes(size: int) -> str:
-    """A number of bytes for people."""
-    return f"{size / 1e6:,.1f} MB"

@@ -14,12 +14,13 @@ import pytest
 import yaml
 from conftest import build_by_hand, run_query, start_dbt
 
+from flows.build import PROJECT, build, check_table_name
 from flows.errors import PipelineError, UsageError
-from flows.extract import verify
+from flows.fetch import verify
+from flows.laptop.sample import sample_month
 from flows.load import load
-from flows.sample import sample_month
-from flows.transform import PROJECT, check_table_name, transform
-from flows.warehouse import ROOT, save_block
+from flows.settings import ROOT
+from flows.warehouse import save_block
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 ROWS = 20_000  # of January in the built warehouse; February has 4,000
@@ -291,7 +292,7 @@ def failure(january, land, query, monkeypatch) -> str:
     query("drop view trips_enriched")
     query("create sequence trips_enriched")  # a name can be taken only once
     with pytest.raises(PipelineError) as failure:
-        transform()
+        build()
     return str(failure.value)
 
 

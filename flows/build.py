@@ -70,7 +70,7 @@ def build(table_name: str = TABLE_NAME, full_refresh: bool = False) -> Build:
 
 def warn_if_stale() -> None:
     """Say how old the newest month is, where there is nothing to build."""
-    if loaded_months():
+    if loaded_months("yellow"):
         with dbt_on(current_url(), TABLE_NAME) as dbt:
             check_freshness(dbt)
 

@@ -1,10 +1,20 @@
 """What TLC publishes, and where the file of each month is."""
 
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from flows.formats import COLUMNS
 from flows.laptop.sample import sample_month
 
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    columns: tuple[str, ...]
+
+
+DATASETS = {"yellow": Dataset("yellow", COLUMNS)}
 SAMPLE = "sample"
 SOURCE = (
     "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow/"

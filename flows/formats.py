@@ -6,6 +6,7 @@ The only place that knows formats; they are told by the first bytes, never by th
 import csv
 import gzip
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -152,3 +153,38 @@ def why_malformed(line: bytes, width: int) -> str | None:
     except UnicodeDecodeError as error:
         return f"byte {error.start + 1} is 0x{line[error.start]:02x}, which is not UTF-8"
     return None
+
+
+class TripFile:
+    """A file's columns and rows."""
+
+    rows = None
+    surplus = 0
+
+    def __init__(self, path, source):
+        self.path, self.source = path, source
+        self.bytes = path.stat().st_size
+        with open_csv(path) as file:
+            self.columns = read_header(file, source)
+
+    def lines(self):
+        import hashlib
+
+        digest = hashlib.sha256()
+        with open_csv(self.path) as file:
+            digest.update(file.readline())
+            for chunk in whole_lines(file, self.source):
+                digest.update(chunk)
+                yield chunk
+        self.sha256 = digest.hexdigest()
+
+    def chunks(self):
+        return self.lines()
+
+    def good_chunks(self, put_aside):
+        return good_lines(self.lines(), len(self.columns), put_aside)
+
+
+@contextmanager
+def open_trip_file(path, source):
+    yield TripFile(path, source)

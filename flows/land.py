@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import SOURCE, locate
+from flows.datasets import DATASETS, SAMPLE, SOURCE, locate
 from flows.errors import without_secrets
 from flows.fetch import MAX_CSV_GIGABYTES, extract
 from flows.load import MAX_MALFORMED_SHARE, Load, load
@@ -27,6 +27,7 @@ class Landed:
 def land(
     month: date,
     source: str = SOURCE,
+    dataset: str = "yellow",
     force: bool = False,
     max_malformed_share: float = MAX_MALFORMED_SHARE,
     max_csv_gigabytes: float = MAX_CSV_GIGABYTES,
@@ -54,7 +55,14 @@ def land(
     load_as_assets = load.with_options(
         assets=raw_assets(current_url().database), asset_deps=[asset_of(url)]
     )
-    loaded = load_as_assets(file, month, force, max_malformed_share)
+    loaded = load_as_assets(
+        file,
+        DATASETS[dataset],
+        month,
+        force,
+        max_malformed_share,
+        is_sample=source == SAMPLE,
+    )
     return Landed(loaded, extract_seconds)
 
 

@@ -31,11 +31,10 @@
 {%- endmacro %}
 
 
-{#- The metrics that every mart carries: sums that can be summed again, then ratios. -#}
+{#- The metrics that every mart carries: sums, which can be summed again. -#}
 {% macro metric_columns() -%}
     {%- for name in [
         'trips', 'revenue', 'fares', 'card_fares', 'card_tips', 'refunds',
-        'average_fare', 'tip_rate', 'refund_share',
     ] %}
     {{ metric(name) }} as {{ name }}{{ ',' if not loop.last }}
     {%- endfor %}

@@ -1,5 +1,6 @@
 -- Returns the loaded months that are not, or not from their latest load, in the models.
 select
+    loads.dataset,
     loads.source_month,
     loads.load_id
 from {{ ref('stg_tlc__loads') }} as loads

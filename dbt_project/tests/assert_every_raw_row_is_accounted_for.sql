@@ -1,6 +1,7 @@
 -- A raw row is a trip, a trip without passengers, or rejected; and all that the loader counted
 -- are there. Returns the months of which this is not so.
 select
+    accounting.dataset,
     accounting.source_month,
     accounting.raw_rows,
     accounting.trips,

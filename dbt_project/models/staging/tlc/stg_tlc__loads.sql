@@ -8,8 +8,10 @@ renamed as (
 
     select
         load_id,
+        dataset,
         source_month,
         source,
+        is_sample,
         sha256,
         bytes,
         row_count,
@@ -17,7 +19,7 @@ renamed as (
         started_at,
         finished_at,
         flow_run_id,
-        load_id = max(load_id) over (partition by source_month) as is_current
+        load_id = max(load_id) over (partition by dataset, source_month) as is_current
     from source
 
 )

@@ -28,6 +28,7 @@ with source as (
 renamed as (
 
     select
+        'yellow' as dataset,
         source_month,
         source_row,
         load_id,
@@ -46,10 +47,13 @@ renamed as (
                 end{{ ',' if not loop.last }}
             {%- endfor %}
         ), '') as rejection_reasons,
-        to_jsonb(source) - array['source_month', 'source_row', 'load_id'] as raw_values
+        to_jsonb(source.*) - array['source_month', 'source_row', 'load_id'] as raw_values
 
     from source
 
 )
 
-select * from renamed
+select
+    *,
+    rejection_reasons is not null as is_rejected
+from renamed

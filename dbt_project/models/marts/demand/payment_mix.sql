@@ -1,4 +1,5 @@
 select
+    'yellow' as dataset,
     source_month,
     pickup_datetime::date as day,
     payment_type_id,

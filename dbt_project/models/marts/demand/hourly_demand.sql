@@ -1,4 +1,5 @@
 select
+    'yellow' as dataset,
     source_month,
     pickup_location_id,
     extract(isodow from pickup_datetime)::smallint as weekday,

@@ -1,4 +1,5 @@
 select
+    'yellow' as dataset,
     source_month,
     pickup_location_id,
     dropoff_location_id,

@@ -1,4 +1,5 @@
 select
+    'yellow' as dataset,
     trips.source_month,
     trips.pickup_datetime::date as day,
     coalesce(zones.borough, 'Unknown') as borough,

@@ -1,0 +1,136 @@
+{#-
+    What the materializations of this project share. A relation is this project's if its comment ends
+    with `(nyc-taxi-elt)`; nothing else is touched.
+-#}
+
+{#- Before the first model: all that is in the way is named, before anything is written. -#}
+{% macro check_the_warehouse() %}
+    {%- if not execute or flags.WHICH not in ('build', 'run', 'seed') -%} {{ return('') }} {%- endif -%}
+    {%- if ask("to_regclass('raw.loads') is null") -%}
+        {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
+    {%- elif ask("to_regclass('staging.built_shapes') is null") -%}
+        {{ exceptions.raise_compiler_error("an earlier version made this warehouse: `make run` upgrades it") }}
+    {%- endif -%}
+    {%- set names = [] -%}
+    {%- for node in graph.nodes.values() if node.resource_type in ('model', 'seed') -%}
+        {%- do names.append(node.schema ~ '.' ~ node.alias) -%}
+    {%- endfor -%}
+    {%- set in_the_way = ask(
+        "string_agg(name, ', ') from unnest(array['" ~ names | join("', '") ~ "']) as name
+        where to_regclass(name) is not null and not raw.is_ours(to_regclass(name))"
+    ) -%}
+    {%- if in_the_way -%}
+        {{ exceptions.raise_compiler_error(
+            in_the_way ~ " in this database: not made by this project, which needs the name. Rename or
+            move, or use another database: POSTGRES_DB"
+        ) }}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- The value that a query of one value has. -#}
+{% macro ask(expression) %}
+    {{ return(run_query('select ' ~ expression).rows[0][0]) }}
+{% endmacro %}
+
+
+{#- One build of a model at a time: two would both add the same months. -#}
+{% macro begin_build(target) %}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {% do run_query("select raw.take_turns('" ~ name_of(target) ~ "')") %}
+{% endmacro %}
+
+
+{#- Grants, descriptions, and the end of the transaction. -#}
+{% macro end_build(target) %}
+    {% do grant_what_is_missing(target) %}
+    {% do persist_docs(target, model) %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+{% endmacro %}
+
+
+{#- Whether a table is missing, or was made with other columns and constraints than it is to have. -#}
+{% macro shape_is_new(target, ddl) %}
+    {{ return(ask(
+        "to_regclass('" ~ target ~ "') is null or not exists (select from staging.built_shapes where relation = '"
+        ~ name_of(target) ~ "' and shape = '" ~ local_md5(ddl) ~ "')"
+    )) }}
+{% endmacro %}
+
+
+{#- Make a table with these columns and constraints, or empty the one that is there and give it them. -#}
+{% macro take_shape(target, ddl) %}
+    {% if ask("to_regclass('" ~ target ~ "') is null") %}
+        {% do run_query('create table ' ~ target ~ ' ' ~ ddl) %}
+    {% else %}
+        {% do run_query('delete from ' ~ target) %}
+        {% do run_query("select raw.reshape('" ~ target ~ "', '" ~ create_shape(target, ddl) ~ "')") %}
+    {% endif %}
+    {% do remember_shape(target, ddl) %}
+{% endmacro %}
+
+
+{% macro remember_shape(target, ddl) %}
+    {% do run_query(
+        "insert into staging.built_shapes (relation, shape) values ('" ~ name_of(target) ~ "', '"
+        ~ local_md5(ddl) ~ "') on conflict (relation) do update set shape = excluded.shape"
+    ) %}
+{% endmacro %}
+
+
+{#- An empty table with these columns and constraints, and the model's indexes; returns its name. -#}
+{% macro create_shape(target, ddl) %}
+    {%- set shape = 'shape_' ~ local_md5(target.identifier)[:8] -%}
+    {% do run_query('create temporary table ' ~ shape ~ ' ' ~ ddl ~ ' on commit drop') %}
+    {% do create_indexes(api.Relation.create(identifier=shape)) %}
+    {{ return(shape) }}
+{% endmacro %}
+
+
+{#-
+    PostgreSQL's planner takes a whole table's rows as too dear to pass between processes. Casting
+    them costs far more, so here it is told that they are free.
+-#}
+{% macro allow_parallel_plans() %}
+    {% do run_query('set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0') %}
+{% endmacro %}
+
+
+{#- Grants that other people have added stay. -#}
+{% macro grant_what_is_missing(target) %}
+    {%- for privilege, grantees in (config.get('grants') or {}).items() -%}
+        {%- for grantee in grantees -%}
+            {%- if not ask("has_table_privilege('" ~ grantee ~ "', '" ~ target ~ "', '" ~ privilege ~ "')") -%}
+                {% do run_query('grant ' ~ privilege ~ ' on ' ~ target ~ ' to ' ~ grantee) %}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+{% endmacro %}
+
+
+{#- Descriptions are written where they differ, and end with the mark of what is this project's. -#}
+{% macro postgres__alter_relation_comment(relation, comment) %}
+    {%- set comment = postgres_escape_comment(comment.strip() ~ ' (nyc-taxi-elt)') -%}
+    {%- if ask("coalesce(obj_description('" ~ relation ~ "'::regclass, 'pg_class'), '') <> " ~ comment) -%}
+        comment on {{ relation.type }} {{ relation }} is {{ comment }}
+    {%- else -%}
+        select 'described already'
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro postgres__alter_column_comment(relation, column_dict) %}
+    {%- set described = run_query(
+        "select attname, coalesce(col_description(attrelid, attnum), '') from pg_attribute
+        where attrelid = '" ~ relation ~ "'::regclass and attnum > 0 and not attisdropped"
+    ).rows -%}
+    {%- for name, comment in described
+        if name in column_dict and column_dict[name]['description'] != comment %}
+    comment on column {{ relation }}.{{ adapter.quote(name) }}
+    is {{ postgres_escape_comment(column_dict[name]['description']) }};
+    {%- endfor %}
+    select 'described'
+{% endmacro %}

@@ -1,0 +1,109 @@
+{#-
+    The months, as rows of (dataset, source_month, load_id), that have been loaded since the relation
+    was last built, or all of them. A month without a load_id is gone from the raw table.
+-#}
+{% macro changed_months(relation, all_months) %}
+    {%- set query -%}
+        select
+            dataset,
+            source_month,
+            loaded.load_id
+        from (
+            select
+                dataset,
+                source_month,
+                max(load_id) as load_id
+            from {{ source('tlc', 'loads') }}
+            {{ "where dataset = '" ~ config.get('meta').dataset ~ "'" if config.get('meta').dataset }}
+            group by dataset, source_month
+        ) as loaded
+        full outer join (
+            select * from staging.built_months where relation = '{{ name_of(relation) }}'
+        ) as built using (dataset, source_month)
+        where {{ 'true' if all_months else 'loaded.load_id is distinct from built.load_id' }}
+        order by dataset, source_month
+    {%- endset -%}
+    {{ return(run_query(query).rows) }}
+{% endmacro %}
+
+
+{#- A condition that rows of these months meet. By source_month too, which prunes partitions. -#}
+{% macro is_one_of(months) -%}
+    {%- if not months -%}
+        false
+    {%- else -%}
+        source_month in ('{{ months | map(attribute='source_month') | unique | join("', '") }}')
+        and (dataset, source_month) in (
+            {%- for month in months -%}
+                ('{{ month.dataset }}', date '{{ month.source_month }}'){{ ', ' if not loop.last }}
+            {%- endfor -%}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro remember_built_months(relation, months) %}
+    {%- if not months -%} {{ return(none) }} {%- endif -%}
+    {%- set statement -%}
+        delete from staging.built_months
+        where relation = '{{ name_of(relation) }}' and {{ is_one_of(months) }};
+        {%- for month in months if month.load_id %}
+        insert into staging.built_months (relation, dataset, source_month, load_id)
+        values ('{{ name_of(relation) }}', '{{ month.dataset }}', '{{ month.source_month }}', {{ month.load_id }});
+        {%- endfor %}
+    {%- endset -%}
+    {% do run_query(statement) %}
+{% endmacro %}
+
+
+{% macro name_of(relation) -%}
+    {{ relation.schema }}.{{ relation.identifier }}
+{%- endmacro %}
+
+
+{#-
+    `dbt build` tests the months that have been built since all tests last passed, so that a reload
+    of one month does not cost the reading of years. `dbt test` tests all months.
+
+    The tests ask for it in dbt_project.yml: `+where: month_is_to_be_tested`.
+-#}
+{% macro postgres__get_where_subquery(relation) -%}
+    {%- set where = config.get('where') or '' -%}
+    {%- set condition = months_to_test(relation) if 'month_is_to_be_tested' in where else 'true' -%}
+    {%- if where -%}
+        (select * from {{ relation }} where {{ where | replace('month_is_to_be_tested', condition) }}) as tested
+    {%- else -%}
+        {{ relation }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- A condition on a relation's rows: those of the months to be tested, where it has months. -#}
+{% macro months_to_test(relation) -%}
+    {%- if not execute -%} {{ return('true') }} {%- endif -%}
+    {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('alias', 'equalto', relation.identifier) | list -%}
+    {%- if flags.WHICH != 'build' or not models or 'source_month' not in models[0].columns -%}
+        {{ return('true') }}
+    {%- endif -%}
+    {%- set months = run_query(
+        'select distinct source_month from staging.built_months where not is_tested'
+    ).columns[0].values() -%}
+    {{ return("source_month in ('" ~ months | join("', '") ~ "')" if months else 'false') }}
+{%- endmacro %}
+
+
+{#- After a build of everything in which nothing failed. -#}
+{% macro remember_tested_months(results) -%}
+    {%- set limits = [] -%}
+    {%- for name in ['select', 'exclude', 'selector', 'resource_types', 'exclude_resource_types', 'empty'] -%}
+        {%- if invocation_args_dict.get(name) -%} {%- do limits.append(name) -%} {%- endif -%}
+    {%- endfor -%}
+    {%- set is_whole = flags.WHICH == 'build' and not limits -%}
+    {%- set failed = results | selectattr('status', 'in', ['error', 'fail', 'skipped', 'runtime error']) | list -%}
+    {%- if execute and is_whole and not failed -%}
+        update staging.built_months
+        set is_tested = true
+        where not is_tested
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,92 @@
+-- Counted apart and stacked, not joined, so that PostgreSQL reads the changed months alone.
+with counts as (
+
+    select
+        dataset,
+        source_month,
+        count(*) as raw_rows,
+        0 as trips,
+        0 as zero_passenger_trips,
+        0 as rejected_trips
+    from {{ ref('stg_tlc__yellow_trips') }}
+    group by dataset, source_month
+
+    union all
+
+    select
+        'yellow' as dataset,
+        source_month,
+        0 as raw_rows,
+        count(*) as trips,
+        0 as zero_passenger_trips,
+        0 as rejected_trips
+    from {{ ref('yellow_taxi_trips') }}
+    group by source_month
+
+    union all
+
+    select
+        staged.dataset,
+        staged.source_month,
+        0 as raw_rows,
+        0 as trips,
+        count(*) as zero_passenger_trips,
+        0 as rejected_trips
+    from {{ ref('stg_tlc__yellow_trips') }} as staged
+    where
+        staged.passenger_count = 0
+        and not exists (
+            select from {{ ref('rejected_trips') }} as rejected
+            where
+                rejected.dataset = staged.dataset
+                and rejected.source_month = staged.source_month
+                and rejected.source_row = staged.source_row
+        )
+    group by staged.dataset, staged.source_month
+
+    union all
+
+    select
+        dataset,
+        source_month,
+        0 as raw_rows,
+        0 as trips,
+        0 as zero_passenger_trips,
+        count(*) as rejected_trips
+    from {{ ref('rejected_trips') }}
+    group by dataset, source_month
+
+),
+
+months as (
+
+    select
+        dataset,
+        source_month,
+        sum(raw_rows)::bigint as raw_rows,
+        sum(trips)::bigint as trips,
+        sum(zero_passenger_trips)::bigint as zero_passenger_trips,
+        sum(rejected_trips)::bigint as rejected_trips
+    from counts
+    group by dataset, source_month
+
+)
+
+select
+    months.dataset,
+    months.source_month,
+    loads.load_id,
+    loads.is_sample,
+    months.raw_rows,
+    months.trips,
+    months.zero_passenger_trips,
+    months.rejected_trips,
+    loads.malformed_lines,
+    loads.source,
+    loads.finished_at as loaded_at
+from months
+inner join {{ ref('stg_tlc__loads') }} as loads
+    on
+        months.dataset = loads.dataset
+        and months.source_month = loads.source_month
+        and loads.is_current

@@ -58,7 +58,10 @@ def elt(
         if not asked:
             warn_if_stale()
             return Completed(name="Skipped", message=f"{source}: not published yet")
-    landed = [land(month, source, 'yellow', force, max_malformed_share, max_csv_gigabytes) for month in asked]
+    landed = [
+        land(month, source, "yellow", force, max_malformed_share, max_csv_gigabytes)
+        for month in asked
+    ]
     built = build(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)
     return replace(summary, report=report(table_name))

@@ -56,11 +56,12 @@ os.environ |= {
 from prefect.logging.handlers import APILogHandler  # noqa: E402
 
 from flows.build import build  # noqa: E402
+from flows.datasets import DATASETS  # noqa: E402
 from flows.fetch import verify  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import sample_month  # noqa: E402
-from flows.load import load  # noqa: E402
+from flows.load import Load, load  # noqa: E402
 from flows.server import serve  # noqa: E402
 from flows.settings import Settings, read_settings  # noqa: E402
 from flows.warehouse import connect, save_block  # noqa: E402
@@ -83,7 +84,7 @@ def pytest_collection_finish(session):
 def pytest_sessionfinish():
     for server in SERVERS:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def start_prefect_server() -> subprocess.Popen:
@@ -156,7 +157,7 @@ def prefect_server():
     """A Prefect server for the whole suite; returns its API's URL."""
     [server] = SERVERS
     url = os.environ["PREFECT_API_URL"]
-    wait_until(lambda: serve.answers(url) or server.poll() is not None, 60)
+    wait_until(lambda: serve.answers(url) or server.poll() is not None, 240)
     assert server.poll() is None, (HOME / "prefect.log").read_text()
     yield url
     APILogHandler().flush()  # else it would try for a minute to send them to nobody
@@ -236,9 +237,14 @@ def warehouse(database, prefect_server) -> Settings:
     return database
 
 
+def load_file(path: Path, month: date, **options) -> Load:
+    """Load a file of yellow trips; no line of it may be malformed, unless an option says so."""
+    options = {"max_malformed_share": 0, **options}
+    return load(verify(str(path), path), DATASETS["yellow"], month, **options)
+
+
 def land_sample(month: date, rows: int) -> None:
-    path = sample_month(month, rows)
-    load(verify(str(path), path), month, False, 0)
+    load_file(sample_month(month, rows), month, is_sample=True)
 
 
 @pytest.fixture

@@ -12,13 +12,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
-from conftest import build_by_hand, run_query, start_dbt
+from conftest import build_by_hand, load_file, run_query, start_dbt
 
 from flows.build import PROJECT, build, check_table_name
 from flows.errors import PipelineError, UsageError
-from flows.fetch import verify
 from flows.laptop.sample import sample_month
-from flows.load import load
 from flows.settings import ROOT
 from flows.warehouse import save_block
 
@@ -228,7 +226,7 @@ def test_a_month_may_lose_all_its_trips(query, run_dbt, tmp_path):
     path = tmp_path / "zero.csv"
     trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).assign(passenger_count="0")
     trips.to_csv(path, index=False)
-    load(verify(str(path), path), JANUARY, False, 0)
+    load_file(path, JANUARY)
     run_dbt()
     assert query("select count(*) from yellow_taxi_trips") == [(0,)]
     assert query("select trips, zero_passenger_trips from trip_accounting") == [(0, 1_000)]
@@ -357,7 +355,7 @@ def odd_trips(new_database, prefect_server, tmp_path_factory):
     trips.loc[5, "tpep_pickup_datetime"] = "01/31/2021 0:30"
     trips.loc[6:, "payment_type"] = "9"
     trips.to_csv(path, index=False)
-    load(verify(str(path), path), JANUARY, False, 0)
+    load_file(path, JANUARY)
     said = build_by_hand(settings)
     return SimpleNamespace(settings=settings, said=said)
 

@@ -2,11 +2,16 @@
 
 import threading
 import time
+from dataclasses import replace
 from datetime import date
+from unittest.mock import ANY
 
 import pytest
+from conftest import load_file, run_query
 from prefect import flow
+from sqlalchemy.exc import IntegrityError
 
+from flows.datasets import DATASETS
 from flows.errors import PipelineError
 from flows.fetch import verify
 from flows.laptop.sample import HEADER, sample_month
@@ -27,7 +32,7 @@ def land(warehouse, tmp_path):
         path = tmp_path / "trips.csv"
         content = "\n".join([header, *lines]) + "\n"
         path.write_bytes(content.encode(errors="surrogateescape"))
-        return load(verify(str(path), path), month, force, max_share)
+        return load_file(path, month, force=force, max_malformed_share=max_share)
 
     return run
 
@@ -54,16 +59,13 @@ def test_a_month_is_replaced_and_no_other(land, query):
 
 
 def test_the_same_content_is_not_loaded_twice(land, query):
-    assert not land([ROW]).was_there
-    again = land([ROW])
-    assert again.was_there
-    assert again.rows == 1
+    assert land([ROW]) == replace(land([ROW]), seconds=ANY)
     assert query("select count(*) from raw.loads") == [(1,)]
 
 
-def test_unless_it_is_forced(land, query):
+def test_the_same_content_is_loaded_again_where_it_is_forced(land, query):
     land([ROW])
-    assert not land([ROW], force=True).was_there
+    land([ROW], force=True)
     assert query("select load_id from raw.yellow_tripdata") == [(2,)]
 
 
@@ -73,7 +75,7 @@ def test_the_audit_has_a_row_a_load(warehouse, query, tmp_path):
 
     @flow
     def parent() -> None:
-        load(verify(str(path), path), JANUARY, max_malformed_share=0.5)
+        load_file(path, JANUARY, max_malformed_share=0.5)
 
     root = parent(return_state=True).state_details.flow_run_id
     [audit] = query(
@@ -153,8 +155,8 @@ def test_columns_may_stand_in_another_order(land, query):
 
 def test_readers_see_the_old_month_until_the_new_one_is_there(warehouse):
     """A reader counts all the time while a month is replaced: it sees 1,000 rows or 2,000."""
-    small, large = (verify("sample", sample_month(JANUARY, rows)) for rows in (1_000, 2_000))
-    load(small, JANUARY, False, 0)
+    small, large = (sample_month(JANUARY, rows) for rows in (1_000, 2_000))
+    load_file(small, JANUARY)
     seen, done = [], threading.Event()
 
     def read():
@@ -167,7 +169,7 @@ def test_readers_see_the_old_month_until_the_new_one_is_there(warehouse):
     reader = threading.Thread(target=read)
     reader.start()
     for file in (large, small, large, small):
-        load(file, JANUARY, True, 0)
+        load_file(file, JANUARY, force=True)
     done.set()
     reader.join()
     assert set(seen) == {1_000, 2_000}
@@ -179,20 +181,22 @@ def test_a_load_that_breaks_off_leaves_what_was_there(land, query, monkeypatch):
     def break_off(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.load.attach_partition", break_off)
+    monkeypatch.setattr("flows.load.swap", break_off)
     with pytest.raises(KeyboardInterrupt):
         land([ROW, ROW])
     assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
-    tables = "select count(*) from pg_tables where schemaname = 'raw'"
-    assert query(tables) == [(4,)]  # the parent, its one partition, the audit, malformed lines
+    tables = "select tablename from pg_tables where schemaname = 'raw' order by 1"
+    assert [name for (name,) in query(tables)] == [
+        *("loads", "locks", "malformed_lines", "yellow_tripdata", "yellow_tripdata_2021_01")
+    ]
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+def impatient(database, monkeypatch):
     """The same waiting for a lock, but not for long."""
-    monkeypatch.setattr("flows.load.LOCK_TIMEOUT", "100ms")
-    monkeypatch.setattr("flows.load.LOCK_PAUSE", 0.3)
-    monkeypatch.setattr("flows.load.LOCK_PATIENCE", 0.5)
+    limits = {"lock_attempt": "100ms", "lock_pause": "300ms", "lock_patience": "500ms"}
+    for name, value in limits.items():
+        run_query(database, f"alter database {database.db} set nyc_taxi.{name} = '{value}'")
     monkeypatch.setattr(load, "retry_delay_seconds", [0.5, 0.5, 0.5])
 
 
@@ -204,7 +208,7 @@ def test_a_lock_that_somebody_holds_is_named_and_waited_for_only_so_long(
     with connect(warehouse) as reader, reader.begin():
         reader.exec_driver_sql("select * from raw.yellow_tripdata")
         with pytest.raises(
-            PipelineError, match=r"locked by process \d+ \(taxi, nyc-taxi-elt, since .* stays as it"
+            PipelineError, match=r"locked by process \d+ \(taxi, nyc-taxi-elt, since .*End that"
         ):
             land([ROW, ROW])
 
@@ -238,9 +242,9 @@ def test_a_new_month_need_not_wait_for_a_reader(land, warehouse, query):
 
 
 def load_at_once(*files_and_months) -> None:
+    options = {"force": True, "allow_fewer_rows": True}
     loads = [
-        threading.Thread(target=load, args=(file, month, True, 0))
-        for file, month in files_and_months
+        threading.Thread(target=load_file, args=each, kwargs=options) for each in files_and_months
     ]
     for thread in loads:
         thread.start()
@@ -249,7 +253,7 @@ def load_at_once(*files_and_months) -> None:
 
 
 def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):
-    small, large = (verify("sample", sample_month(JANUARY, rows)) for rows in (1_000, 20_000))
+    small, large = (sample_month(JANUARY, rows) for rows in (1_000, 20_000))
     load_at_once((large, JANUARY), (small, JANUARY))
     [(rows,)] = query("select count(*) from raw.yellow_tripdata")
     latest = "select row_count from raw.loads order by finished_at desc limit 1"
@@ -258,10 +262,94 @@ def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):
 
 
 def test_two_months_are_replaced_at_once_without_a_deadlock(warehouse, query):
-    file = verify("sample", sample_month(JANUARY, 20_000))
+    file = sample_month(JANUARY, 20_000)
     for month in (JANUARY, FEBRUARY):
-        load(file, month, False, 0)
+        load_file(file, month)
     load_at_once((file, JANUARY), (file, FEBRUARY))
     assert query("select count(*), count(distinct load_id) from raw.yellow_tripdata") == [
         (40_000, 2)
     ]
+
+
+class TestAMonthThatIsThere:
+    def test_is_not_replaced_by_a_sample(self, warehouse, query, tmp_path):
+        real = tmp_path / "real.csv"
+        real.write_text("\n".join([HEADER, ROW]))
+        load_file(real, JANUARY)
+        kept = load_file(sample_month(JANUARY, 1_000), JANUARY, force=True, is_sample=True)
+        assert (kept.rows, kept.is_sample) == (1, False)
+        assert query("select count(*) from raw.loads") == [(1,)]
+
+    def test_takes_the_place_of_a_sample_with_however_few_rows(self, warehouse, query, tmp_path):
+        load_file(sample_month(JANUARY, 1_000), JANUARY, is_sample=True)
+        real = tmp_path / "real.csv"
+        real.write_text("\n".join([HEADER, ROW]))
+        load_file(real, JANUARY)
+        assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
+
+    def test_is_not_replaced_by_less_than_half_of_it_even_by_force(self, land, query):
+        land([ROW] * 100)
+        with pytest.raises(PipelineError, match=r"49 rows, where yellow 2021-01 has 100"):
+            land([ROW] * 49, force=True)
+        assert query("select count(*) from raw.yellow_tripdata") == [(100,)]
+        land([ROW] * 50)
+        assert query("select count(*) from raw.yellow_tripdata") == [(50,)]
+
+    def test_is_replaced_by_less_where_that_is_allowed(self, land, query, tmp_path):
+        land([ROW] * 100)
+        few = tmp_path / "few.csv"
+        few.write_text("\n".join([HEADER, ROW]))
+        load_file(few, JANUARY, allow_fewer_rows=True)
+        assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
+
+
+def test_a_file_that_changes_while_it_is_loaded_changes_nothing(warehouse, query, tmp_path):
+    path = tmp_path / "trips.csv"
+    path.write_text("\n".join([HEADER, *[ROW] * 200]) + "\n")
+    verified = verify(str(path), path)
+    path.write_text("\n".join([HEADER, *[ROW] * 150]) + "\n")
+    with pytest.raises(PipelineError, match="changed while it was loaded, and yellow 2021-01 stay"):
+        load(verified, DATASETS["yellow"], JANUARY)
+    assert query("select count(*) from raw.loads") == [(0,)]
+    assert query("select count(*) from raw.yellow_tripdata") == [(0,)]
+
+
+@pytest.mark.parametrize("table", ["raw.loads", "raw.yellow_tripdata"])
+def test_the_database_refuses_a_day_that_is_not_the_first_of_a_month(land, query, table):
+    land([ROW])
+    with pytest.raises(IntegrityError, match=r"source_month_is_a_month|no partition"):
+        query(f"update {table} set source_month = '2021-01-15'")
+
+
+def test_another_dataset_of_the_same_month_changes_nothing_of_this_one(land, query):
+    land([ROW])
+    query(
+        "insert into raw.loads (dataset, source_month, source, sha256, bytes, row_count,"
+        " malformed_lines, started_at, finished_at)"
+        " select 'green', source_month, source, sha256, bytes, row_count, 0, now(), now()"
+        " from raw.loads"
+    )
+    assert land([ROW]).sha256
+    assert query("select dataset, count(*) from raw.loads group by 1 order by 1") == [
+        ("green", 1),
+        ("yellow", 1),
+    ]
+
+
+def test_a_view_on_one_months_part_is_one_clear_line_and_nothing_changes(land, query):
+    land([ROW])
+    query("create view mine as select * from raw.yellow_tripdata_2021_01")
+    with pytest.raises(
+        PipelineError,
+        match=r"yellow 2021-01 stays as it was: view mine reads raw\.yellow_tripdata_2021_01",
+    ):
+        land([ROW, ROW])
+    assert query("select count(*) from mine") == [(1,)]
+
+
+def test_a_view_on_the_raw_table_stays(land, query):
+    land([ROW])
+    query("create view mine as select * from raw.yellow_tripdata")
+    land([ROW, ROW])
+    land([ROW, ROW], FEBRUARY)
+    assert query("select count(*) from mine") == [(4,)]

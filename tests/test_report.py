@@ -8,13 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import build_by_hand
+from conftest import build_by_hand, load_file
 from sqlalchemy import text
 
 from flows import report
-from flows.fetch import verify
 from flows.laptop.sample import sample_month
-from flows.load import load
 from flows.summary import Summary
 from flows.warehouse import connect, save_block
 
@@ -29,7 +27,7 @@ def built(new_database, prefect_server):
     save_block(settings)
     for month, rows in ((JANUARY, 4_000), (MARCH, 1_000)):
         path = sample_month(month, rows)
-        load(verify(str(path), path), month, False, 0)
+        load_file(path, month)
     build_by_hand(settings)
     with connect(settings) as connection, connection.begin():
         # 236 is among the busiest zones of the samples

@@ -332,7 +332,10 @@ begin
         from pg_attribute as wanted
         where wanted.attrelid = shape and wanted.attnum > 0 and not wanted.attisdropped
         union all
-        select 2, 0, format('add constraint %I %s', wanted.conname, pg_get_constraintdef(wanted.oid))
+        select 2, 0, concat(
+            'add ', case wanted.contype when 'c' then format('constraint %I ', wanted.conname) end,
+            pg_get_constraintdef(wanted.oid)
+        )
         from pg_constraint as wanted
         where wanted.conrelid = shape and wanted.contype in ('c', 'p', 'u')
     ) as needed;

@@ -78,7 +78,9 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
     def check(content: bytes) -> None:
         path.write_bytes(content)
         try:
-            loaded = load.fn(verify(str(path), path), DATASETS["yellow"], MONTH, True, 1, allow_fewer_rows=True)
+            loaded = load.fn(
+                verify(str(path), path), DATASETS["yellow"], MONTH, True, 1, allow_fewer_rows=True
+            )
         except PipelineError as refusal:
             said = str(refusal)
             refused.append(said)

@@ -45,7 +45,7 @@
         {%- for name in table.column_names %}
         {{ name }} {{ types.get(name) or adapter.convert_type(table, loop.index0) }},
         {%- endfor %}
-        constraint {{ this.identifier }}_key primary key ({{ config.get('meta').key }})
+        primary key ({{ config.get('meta').key }})
     )
 {%- endmacro %}
 

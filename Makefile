@@ -22,7 +22,7 @@ serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: ht
 	@$(BIN)/python -m flows.server.serve start
 
 worker: $(INSTALLED)  ## start one more worker, here or on another machine, in the foreground
-	@TAXI_PROJECT="$(CURDIR)" exec $(BIN)/prefect worker start --pool nyc-taxi --type process --limit 4
+	@exec $(BIN)/python -m flows.server.worker
 
 test: $(INSTALLED)  ## run every test
 	@$(BIN)/python -m pytest $(ARGS)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dotenv import set_key
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
@@ -29,6 +30,8 @@ class Settings(BaseSettings):
     password: SecretStr = SecretStr("root")
     db: str = "ny_taxi"
     analyst_password: SecretStr = SecretStr("analyst")
+    # Of the role that owns the database of `make serve`'s Prefect, which makes both.
+    prefect_password: SecretStr | None = None
     alert_block: str | None = Field(None, validation_alias="ALERT_BLOCK")
 
     @property
@@ -59,3 +62,11 @@ def read_settings() -> Settings:
             f"{name} is {first['input']!r}: {first['msg']}. Correct it in {ENV_FILE} "
             "or in the environment"
         ) from None
+
+
+def remember(**values: str) -> None:
+    """Write settings into `.env`, which nobody but its owner can read from then on."""
+    ENV_FILE.touch(mode=0o600)
+    ENV_FILE.chmod(0o600)
+    for name, value in values.items():
+        set_key(ENV_FILE, name, value, quote_mode="never", follow_symlinks=True)

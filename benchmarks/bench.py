@@ -59,7 +59,7 @@ from flows.formats import COLUMNS  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402
-from flows.server import serve  # noqa: E402
+from flows.server.worker import answers  # noqa: E402
 from flows.settings import read_settings  # noqa: E402
 from flows.warehouse import connect  # noqa: E402
 
@@ -306,7 +306,7 @@ def main() -> None:
         stderr=subprocess.STDOUT,
     )
     try:
-        while not serve.answers(os.environ["PREFECT_API_URL"]):
+        while not answers(os.environ["PREFECT_API_URL"]):
             time.sleep(0.5)
         embedded_postgres.ensure_warehouse()
         path = make_month()

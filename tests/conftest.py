@@ -44,6 +44,8 @@ os.environ |= {
     "PREFECT_HOME": str(HOME / "prefect"),
     "PREFECT_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",
     "PREFECT_SERVER_API_PORT": str(PREFECT_PORT),
+    "PREFECT_SERVER_API_AUTH_STRING": "admin:of the tests",
+    "PREFECT_API_AUTH_STRING": "admin:of the tests",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # some tests run a task by itself
     "POSTGRES_HOST": "127.0.0.1",
@@ -61,7 +63,7 @@ from flows.land import land as land_month  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import sample_month  # noqa: E402
 from flows.load import load  # noqa: E402
-from flows.server import serve  # noqa: E402
+from flows.server.worker import answers  # noqa: E402
 from flows.settings import Settings, read_settings  # noqa: E402
 from flows.warehouse import connect, save_block  # noqa: E402
 
@@ -87,10 +89,7 @@ def pytest_sessionfinish():
 
 
 def start_prefect_server() -> subprocess.Popen:
-    """On SQLite, as `make serve` has it.
-
-    The embedded PostgreSQL lacks the extension pg_trgm that Prefect's database asks for.
-    """
+    """On SQLite, so that it need not wait for PostgreSQL; test_serve.py has one on PostgreSQL."""
     return start_service(
         "prefect",
         PREFECT_SERVER_API_HOST="127.0.0.1",
@@ -129,6 +128,17 @@ def start_service(name: str, **environment: str) -> subprocess.Popen:
     )
 
 
+def compose_script(name: str, secrets: Path) -> str:
+    """A script in docker-compose.yml, with another folder in place of its volume /secrets."""
+    content = COMPOSE["configs"][name]["content"].replace("$$", "$")
+    return content.replace("/secrets", str(secrets))
+
+
+def make_secrets(folder: Path) -> None:
+    """Make Prefect's secrets as docker-compose.yml does it."""
+    subprocess.run(["bash", "-c", compose_script("make_secrets", folder)], check=True)
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL server for the whole suite; returns the settings of its maintenance database.
@@ -137,7 +147,8 @@ def postgres():
     """
     settings = read_settings().model_copy(update={"db": "postgres"})
     embedded_postgres.start(HOME / "postgres", settings)
-    script = COMPOSE["configs"]["create_analyst_and_prefect"]["content"].replace("$$", "$")
+    make_secrets(HOME)
+    script = compose_script("create_analyst_and_prefect", HOME)
     environment = {
         "PATH": f"{embedded_postgres.PROGRAMS}:{os.environ['PATH']}",
         "PGHOST": settings.host,
@@ -156,7 +167,7 @@ def prefect_server():
     """A Prefect server for the whole suite; returns its API's URL."""
     [server] = SERVERS
     url = os.environ["PREFECT_API_URL"]
-    wait_until(lambda: serve.answers(url) or server.poll() is not None, 60)
+    wait_until(lambda: answers(url) or server.poll() is not None, 60)
     assert server.poll() is None, (HOME / "prefect.log").read_text()
     yield url
     APILogHandler().flush()  # else it would try for a minute to send them to nobody
@@ -170,12 +181,28 @@ def wait_until(happened, seconds: float) -> None:
         time.sleep(0.05)
 
 
+def log_in(api: str, credential: str) -> httpx.Client:
+    """A client of a Prefect server's API that has the credential and a CSRF token."""
+    user, _, password = credential.partition(":")
+    client = httpx.Client(base_url=api, auth=(user, password), timeout=30)
+    token = client.get("/csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
+    client.headers.update({"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token})
+    return client
+
+
 @pytest.fixture(scope="session")
-def api(prefect_server):
+def http(prefect_server):
+    """A client of the Prefect server's API."""
+    with log_in(prefect_server, os.environ["PREFECT_API_AUTH_STRING"]) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def api(http):
     """Ask the Prefect server for the objects of one kind."""
 
     def ask(kind: str, **filters) -> list[dict]:
-        return httpx.post(f"{prefect_server}/{kind}/filter", json=filters).json()
+        return http.post(f"/{kind}/filter", json=filters).raise_for_status().json()
 
     return ask
 

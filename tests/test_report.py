@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-import httpx
 import pytest
 from conftest import build_by_hand
 from sqlalchemy import text
@@ -116,8 +115,8 @@ def test_what_data_says_is_no_html(page):
     assert "&lt;script&gt;alert(&#x27;zone&#x27;)&lt;/script&gt; | &amp; &quot;Co&quot;" in labels
 
 
-def test_the_artifact_says_the_same(page, facts, prefect_server):
-    found = httpx.post(f"{prefect_server}/artifacts/latest/filter", json={}).json()
+def test_the_artifact_says_the_same(page, facts, api):
+    found = api("artifacts/latest")
     [said] = [artifact["data"] for artifact in found if artifact["key"] == "report"]
     assert f"**{facts.totals['trips']:,.0f}** trips" in said
     assert "| All months | 5,000 |" in said

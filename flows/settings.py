@@ -1,15 +1,14 @@
 """The settings: where the warehouse is, and who we are there."""
 
-from pathlib import Path
-
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from dotenv import set_key, unset_key
 from sqlalchemy import URL
 
+from flows.environment import ENV_FILE, ROOT
 from flows.errors import PipelineError
 
-ROOT = Path(__file__).resolve().parent.parent
-ENV_FILE = ROOT / ".env"
+__all__ = ["ENV_FILE", "ROOT", "Settings", "change_setting", "read_settings"]
 
 
 class Settings(BaseSettings):
@@ -20,7 +19,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="POSTGRES_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore"
+        env_prefix="POSTGRES_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
     )
 
     host: str = "localhost"
@@ -28,7 +27,7 @@ class Settings(BaseSettings):
     user: str = "root"
     password: SecretStr = SecretStr("root")
     db: str = "ny_taxi"
-    analyst_password: SecretStr = SecretStr("analyst")
+    block: str | None = None  # the Prefect block that decides in place of these
     alert_block: str | None = Field(None, validation_alias="ALERT_BLOCK")
 
     @property
@@ -43,15 +42,20 @@ class Settings(BaseSettings):
             self.db,
         )
 
+    @property
+    def names_a_server(self) -> bool:
+        """Whether someone has said where the server is, or who we are there."""
+        return not self.model_fields_set.isdisjoint({"host", "port", "user", "password"})
+
 
 def read_settings() -> Settings:
     """Read the settings.
 
     Raises:
-        PipelineError: a variable has a value that it can't have.
+        PipelineError: a variable has a value that it can't have, or `.env` can't be read.
     """
     try:
-        return Settings()
+        return Settings(_env_file=ENV_FILE)
     except ValidationError as error:
         first = error.errors()[0]
         name = f"POSTGRES_{first['loc'][0]}".upper()
@@ -59,3 +63,18 @@ def read_settings() -> Settings:
             f"{name} is {first['input']!r}: {first['msg']}. Correct it in {ENV_FILE} "
             "or in the environment"
         ) from None
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{ENV_FILE} can't be read: {error}") from None
+
+
+def change_setting(name: str, value: str | None) -> None:
+    """Write a setting into `.env`, or take it out; the file's other lines stay as they are.
+
+    The file holds passwords: it is for its owner only. If it is a link, it stays one.
+    """
+    if ENV_FILE.exists():
+        ENV_FILE.chmod(0o600)
+        if value is None:
+            unset_key(ENV_FILE, name, follow_symlinks=True)
+    if value is not None:
+        set_key(ENV_FILE, name, value, quote_mode="never", follow_symlinks=True)

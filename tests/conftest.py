@@ -57,6 +57,7 @@ os.environ |= {
 
 from prefect.logging.handlers import APILogHandler  # noqa: E402
 
+from flows import settings as project  # noqa: E402
 from flows.build import build  # noqa: E402
 from flows.fetch import verify  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
@@ -65,7 +66,7 @@ from flows.laptop.sample import sample_month  # noqa: E402
 from flows.load import load  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
 from flows.settings import Settings, read_settings  # noqa: E402
-from flows.warehouse import connect, save_block  # noqa: E402
+from flows.warehouse import connect, environment_of  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -134,32 +135,23 @@ def compose_script(name: str, secrets: Path) -> str:
     return content.replace("/secrets", str(secrets))
 
 
-def make_secrets(folder: Path) -> None:
-    """Make Prefect's secrets as docker-compose.yml does it."""
-    subprocess.run(["bash", "-c", compose_script("make_secrets", folder)], check=True)
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server for the whole suite; returns the settings of an empty database.
+
+    As in all that follows, the role of the settings owns its databases and nothing more.
+    """
+    settings = read_settings().model_copy(update={"db": "empty"})
+    embedded_postgres.start(HOME / "postgres", settings.port, settings.host)
+    embedded_postgres.prepare(HOME / "postgres", settings)
+    yield settings
+    embedded_postgres.stop(HOME / "postgres")
 
 
 @pytest.fixture(scope="session")
-def postgres():
-    """A PostgreSQL server for the whole suite; returns the settings of its maintenance database.
-
-    It is made ready as docker-compose.yml does it, with the analyst and a database for Prefect.
-    """
-    settings = read_settings().model_copy(update={"db": "postgres"})
-    embedded_postgres.start(HOME / "postgres", settings)
-    make_secrets(HOME)
-    script = compose_script("create_analyst_and_prefect", HOME)
-    environment = {
-        "PATH": f"{embedded_postgres.PROGRAMS}:{os.environ['PATH']}",
-        "PGHOST": settings.host,
-        "PGPORT": str(settings.port),
-        "PGPASSWORD": settings.password.get_secret_value(),
-        "POSTGRES_DB": settings.db,
-        "POSTGRES_ANALYST_PASSWORD": settings.analyst_password.get_secret_value(),
-    }
-    subprocess.run(["bash", "-c", script], env=os.environ | environment, check=True)
-    yield settings
-    embedded_postgres.stop(HOME / "postgres")
+def superuser(postgres) -> Settings:
+    """The settings of the suite's server's superuser."""
+    return embedded_postgres.superuser(HOME / "postgres", postgres)
 
 
 @pytest.fixture(scope="session")
@@ -213,7 +205,7 @@ def own_server(monkeypatch, request, home, unused_port):
     folder = home / request.node.name
     folder.mkdir()
     monkeypatch.setattr(embedded_postgres, "DATA_DIR", folder / "a folder" / "postgres")
-    monkeypatch.setattr(embedded_postgres, "ENV_FILE", folder / ".env")
+    monkeypatch.setattr(project, "ENV_FILE", folder / ".env")
     yield read_settings().model_copy(update={"port": unused_port, "db": "ny_taxi"})
     embedded_postgres.stop(embedded_postgres.DATA_DIR)
 
@@ -223,9 +215,9 @@ def new_database(postgres):
     """Make an empty database; return its settings."""
 
     def make() -> Settings:
-        name = f"test_{next(DATABASES)}"
-        run_outside_transaction(postgres, f"create database {name}")
-        return postgres.model_copy(update={"db": name})
+        settings = postgres.model_copy(update={"db": f"test_{next(DATABASES)}"})
+        create_anew(settings)
+        return settings
 
     return make
 
@@ -242,24 +234,31 @@ def run_outside_transaction(settings: Settings, *statements: str) -> None:
 def database(postgres, monkeypatch) -> Settings:
     """An empty database that the settings in the environment name."""
     settings = postgres.model_copy(update={"db": "warehouse"})
-    create_anew(settings, template="template1")
+    create_anew(settings)
     monkeypatch.setenv("POSTGRES_DB", settings.db)
     return settings
 
 
-def create_anew(settings: Settings, template: str) -> None:
+def create_anew(settings: Settings, template: str = "empty") -> None:
     """Always under the same name, so that dbt need not parse the project for another database."""
     run_outside_transaction(
-        settings.model_copy(update={"db": "postgres"}),
+        embedded_postgres.superuser(HOME / "postgres", settings),
         f"drop database if exists {settings.db} with (force)",
-        f"create database {settings.db} template {template}",
+        f"create database {settings.db} template {template} owner {settings.user}",
+        f"revoke connect, temporary on database {settings.db} from public",
+        f"grant connect on database {settings.db} to analyst",
     )
+
+
+def point_to(settings: Settings) -> None:
+    """Have the settings in the environment name a warehouse, until another one is named."""
+    os.environ |= environment_of(settings.url)
 
 
 @pytest.fixture
 def warehouse(database, prefect_server) -> Settings:
-    """An empty database that the Prefect block `postgres-connector` names."""
-    save_block(database)
+    """An empty database that the settings name, and a Prefect server."""
+    point_to(database)
     return database
 
 
@@ -278,7 +277,7 @@ def land(warehouse):
 def built(new_database, prefect_server) -> Settings:
     """A warehouse with two months in it, built once; tests may only read it."""
     settings = new_database()
-    save_block(settings)
+    point_to(settings)
     for month, rows in ((date(2021, 1, 1), 20_000), (date(2021, 2, 1), 4_000)):
         land_sample(month, rows)
     build_by_hand(settings)
@@ -297,7 +296,7 @@ def build_by_hand(settings: Settings) -> str:
 def built_january(new_database, prefect_server) -> Settings:
     """1,000 rows of January, built once, to be copied."""
     settings = new_database()
-    save_block(settings)
+    point_to(settings)
     january = date(2021, 1, 1)
     land_month(january, str(sample_month(january, 1_000)))
     build()
@@ -307,7 +306,7 @@ def built_january(new_database, prefect_server) -> Settings:
 @pytest.fixture
 def january(warehouse, built_january) -> Settings:
     """The test's warehouse has 1,000 rows of January, and they are built."""
-    save_block(warehouse)
+    point_to(warehouse)
     create_anew(warehouse, template=built_january.db)
     return warehouse
 

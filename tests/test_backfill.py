@@ -8,11 +8,10 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from conftest import free_port, run_query, start_service, wait_until
+from conftest import free_port, point_to, run_query, start_service, wait_until
 
 from flows.backfill import backfill, land_on_a_worker
 from flows.laptop.sample import sample_month
-from flows.warehouse import save_block
 
 MONTHS = [date(2020, month, 1) for month in range(1, 13)]
 BROKEN = MONTHS[5]
@@ -27,7 +26,7 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
     and started again. In the second one, June is mended.
     """
     database = new_database()
-    save_block(database)
+    point_to(database)
     folder = tmp_path_factory.mktemp("trips")
     for month in MONTHS:
         content = sample_month(month, ROWS).read_bytes()

@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from conftest import point_to
 
 from flows.backfill import backfill
 from flows.build import build
@@ -9,7 +10,6 @@ from flows.elt import elt
 from flows.errors import PipelineError
 from flows.land import land
 from flows.server.deploy import LOST_RUNS, deploy
-from flows.warehouse import save_block
 
 FLOWS = {
     "elt/monthly": elt,
@@ -22,7 +22,7 @@ FLOWS = {
 @pytest.fixture(scope="module")
 def deployed(new_database, api):
     """The deployments by name, after `flows.server.deploy` has been run twice."""
-    save_block(new_database())
+    point_to(new_database())
     deploy()
     deploy()
     flows = {found["id"]: found["name"] for found in api("flows")}

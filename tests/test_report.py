@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand
+from conftest import build_by_hand, point_to
 from sqlalchemy import text
 
 from flows import report
@@ -15,7 +15,7 @@ from flows.fetch import verify
 from flows.laptop.sample import sample_month
 from flows.load import load
 from flows.summary import Summary
-from flows.warehouse import connect, save_block
+from flows.warehouse import connect
 
 JANUARY, MARCH = date(2021, 1, 1), date(2021, 3, 1)
 NASTY = "<script>alert('zone')</script> | & \"Co\""
@@ -25,7 +25,7 @@ NASTY = "<script>alert('zone')</script> | & \"Co\""
 def built(new_database, prefect_server):
     """A warehouse with two months in it, built once; tests may only read it."""
     settings = new_database()
-    save_block(settings)
+    point_to(settings)
     for month, rows in ((JANUARY, 4_000), (MARCH, 1_000)):
         path = sample_month(month, rows)
         load(verify(str(path), path), month, False, 0)
@@ -48,7 +48,7 @@ def page(built, folder) -> str:
     """The page of the built warehouse."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "PAGE", folder / "report.html")
-        save_block(built)
+        point_to(built)
         path = report.report("yellow_taxi_trips")
     assert path == folder / "report.html"
     return path.read_text()

@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from flows.errors import PipelineError
 from flows.settings import ROOT, Settings
 
 COPIED = ("flows", "dbt_project", "Makefile", "requirements.lock", "pyproject.toml")
@@ -31,6 +32,7 @@ class Copy:
     folder: Path
     port: int
     postgres_port: int
+    output: str = ""
 
     @property
     def api(self) -> str:
@@ -40,24 +42,28 @@ class Copy:
     def env(self) -> dict[str, str]:
         return dotenv_values(self.folder / ".env")
 
-    def make(self, target: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command in this copy, without the settings of the other tests."""
         ours = {
             "PREFECT_SERVER_API_PORT": str(self.port),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "POSTGRES_PORT": str(self.postgres_port),
-            "PREFECT_HOME": str(self.folder / "data" / "prefect"),
         }
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PREFECT_", "TAXI_")) or name.endswith("ENABLED")
-        }
-        return subprocess.run(
-            ["make", target],
+        theirs = ("PREFECT_", "POSTGRES_", "TAXI_", "NYC_TAXI_", "PG")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
+        return subprocess.Popen(
+            command,
             cwd=self.folder,
             env=inherited | ours | environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*command, **environment)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     def processes(self) -> list[psutil.Process]:
         """The programs that run in this copy, found by the folder where they were started."""
@@ -104,17 +110,24 @@ def new_copy(home):
 
     yield make
     for copy in copies:
-        copy.make("down")
+        copy.run("make", "down")
+        copy.run("make", "delete-data", "YES=1")
 
 
 @pytest.fixture(scope="module")
-def served(new_copy):
-    """A copy that is served; its `output` is what `make serve` has printed."""
-    copy = new_copy("a served copy")
-    result = copy.make("serve")
-    assert result.returncode == 0, result.stderr
-    copy.output = result.stdout
-    return copy
+def two_served(new_copy):
+    """Two copies that are served side by side, and what `make serve` has printed in each."""
+    copies = [new_copy("a served copy"), new_copy("another served copy")]
+    starts = [copy.start("make", "serve") for copy in copies]
+    for start, copy in zip(starts, copies, strict=True):
+        copy.output, errors = start.communicate()
+        assert start.returncode == 0, errors
+    return copies
+
+
+@pytest.fixture(scope="module")
+def served(two_served):
+    return two_served[0]
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +211,29 @@ def test_a_page_of_another_origin_can_neither_read_nor_write(served, http):
     assert forged.status_code == 403
 
 
+def test_two_copies_that_are_served_share_nothing(two_served):
+    one, other = two_served
+    secret = ("PREFECT_API_AUTH_STRING", "POSTGRES_PASSWORD", "POSTGRES_PREFECT_PASSWORD")
+    assert all(one.env[name] != other.env[name] for name in secret)
+    user, _, password = one.env["PREFECT_API_AUTH_STRING"].partition(":")
+    assert httpx.get(f"{other.api}/admin/version", auth=(user, password)).status_code == 401
+    for copy in two_served:
+        for program in ("server", "worker"):
+            environment = copy.process(program).environ()
+            assert environment["PREFECT_HOME"] == str(copy.folder.resolve() / "data" / "prefect")
+            assert environment["PREFECT_API_URL"] == copy.api
+
+
+def test_prefects_commands_find_the_server_and_log_in(served):
+    result = served.run(".venv/bin/prefect", "deployment", "ls")
+    assert result.returncode == 0, result.stderr
+    assert "elt/monthly" in result.stdout
+
+
 def test_prefects_role_owns_its_database_and_nothing_more(served):
     prefect = Settings(
         _env_file=None,
-        host="127.0.0.1",
+        host="localhost",
         port=served.postgres_port,
         user="prefect",
         password=served.env["POSTGRES_PREFECT_PASSWORD"],
@@ -212,11 +244,13 @@ def test_prefects_role_owns_its_database_and_nothing_more(served):
     owned = "select datname from pg_database where pg_get_userbyid(datdba) = current_user"
     assert run_query(prefect, owned) == [("prefect",)]
     assert run_query(prefect, "select count(*) > 0 from flow") == [(True,)]
+    with pytest.raises(PipelineError, match="permission denied for database"):
+        run_query(prefect.model_copy(update={"db": "ny_taxi"}), "select")
 
 
 def test_a_second_serve_changes_nothing(served):
     before = {process.pid for process in served.processes()}, served.env
-    result = served.make("serve")
+    result = served.run("make", "serve")
     assert result.returncode == 0, result.stderr
     assert ({process.pid for process in served.processes()}, served.env) == before
 
@@ -248,7 +282,7 @@ def test_a_port_of_another_program_is_one_clear_line_and_is_told_nothing(new_cop
     """It would otherwise be handed the credential, and the block with the warehouse's password."""
     copy = new_copy("a copy with a taken port")
     with socket.create_server(("127.0.0.1", copy.port)) as other:
-        result = copy.make("serve")
+        result = copy.run("make", "serve")
         other.setblocking(False)
         with pytest.raises(BlockingIOError):
             other.accept()
@@ -261,7 +295,7 @@ def test_a_worker_that_dies_is_one_clear_line_and_nothing_is_left_running(new_co
     copy = new_copy("a copy whose worker dies")
     (copy.folder / "data").mkdir()
     (copy.folder / "data" / "tmp").write_text("in the way")
-    result = copy.make("serve")
+    result = copy.run("make", "serve")
     assert result.returncode != 0
     log = copy.folder.resolve() / "data" / "serve" / "worker.log"
     assert f"error: Prefect's worker does not come up: {log} says why\n" in result.stderr
@@ -273,9 +307,9 @@ def test_a_worker_that_dies_is_one_clear_line_and_nothing_is_left_running(new_co
 def test_down_stops_everything_from_wherever_it_is_called(served, tmp_path):
     """The last one here: TMPDIR differs between a terminal and a timer."""
     assert len(served.processes()) >= 3
-    output = served.make("down", TMPDIR=str(tmp_path)).stdout
+    output = served.run("make", "down", TMPDIR=str(tmp_path)).stdout
     assert output == "Prefect's server and worker stopped\nPostgreSQL stopped\n"
     assert served.processes() == []
     assert not is_up(served)
     assert "PREFECT_API_URL" not in served.env
-    assert served.make("down").stdout == "Nothing was served\nPostgreSQL was not running\n"
+    assert served.run("make", "down").stdout == "Nothing was served\nPostgreSQL was not running\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from dotenv import unset_key
+from dotenv import dotenv_values, unset_key
 from prefect.client.orchestration import get_client
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -63,16 +63,10 @@ def start() -> None:
             f"set PREFECT_SERVER_API_PORT to a free one in {ENV_FILE}"
         )
     credential = ensure_credential()
-    server = {
-        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
-    }
-    if "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in os.environ:
-        server |= ensure_database(ensure_server(read_settings()))
-    os.environ |= {"PREFECT_API_URL": api, "TAXI_PROJECT": str(ROOT)}
-    if not is_running:
-        supervise(server)
+    remember(PREFECT_API_URL=api)
     try:
+        if not is_running:
+            supervise(settings_of_the_server(port))
         wait_for("server", lambda process: listens(process, port) and answers(api))
         refuse_an_open_server(api)
         with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: credential}):
@@ -82,7 +76,6 @@ def start() -> None:
         if not is_running:
             stop()
         raise
-    remember(PREFECT_API_URL=api)
     print(
         f"Ready:    {api.removesuffix('/api')}\n"
         f"Log in:   with PREFECT_API_AUTH_STRING, as {ENV_FILE} has it\n"
@@ -91,17 +84,15 @@ def start() -> None:
     )
 
 
-def stop() -> None:
-    """Stop what `start` has started, and take its address out of `.env`."""
+def stop() -> bool:
+    """Stop what `start` has started, and take its address out of `.env`; whether anything ran."""
     process = supervisor()
-    if process is None:
-        print("Nothing was served")
-        return
-    process.terminate()
-    process.wait(PATIENCE)
-    if ENV_FILE.exists():
+    if process is not None:
+        process.terminate()
+        process.wait(PATIENCE)
+    if (dotenv_values(ENV_FILE).get("PREFECT_API_URL") or "").startswith(f"http://{HOST}:"):
         unset_key(ENV_FILE, "PREFECT_API_URL", follow_symlinks=True)
-    print("Prefect's server and worker stopped")
+    return process is not None
 
 
 def is_in_use(port: int) -> bool:
@@ -118,14 +109,19 @@ def ensure_credential() -> str:
     settings = get_current_settings()
     known = settings.server.api.auth_string or settings.api.auth_string
     credential = known.get_secret_value() if known else f"admin:{secrets.token_urlsafe(24)}"
-    values = {
-        "PREFECT_SERVER_API_AUTH_STRING": credential,
-        "PREFECT_API_AUTH_STRING": credential,
-    }
-    if not values.items() <= os.environ.items():
-        remember(**values)
-        os.environ |= values
+    remember(PREFECT_SERVER_API_AUTH_STRING=credential, PREFECT_API_AUTH_STRING=credential)
     return credential
+
+
+def settings_of_the_server(port: int) -> dict[str, str]:
+    """Prefect's settings of a server at a port, with its database, which is made if missing."""
+    settings = {
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
+    }
+    if "PREFECT_SERVER_DATABASE_CONNECTION_URL" in os.environ:
+        return settings
+    return settings | ensure_database(ensure_server(read_settings()))
 
 
 def supervise(settings: dict[str, str]) -> None:
@@ -205,6 +201,12 @@ def has_reported(process: psutil.Process) -> bool:
 
 if __name__ == "__main__":
     try:
-        {"start": start, "stop": stop}[sys.argv[1]]()
+        match sys.argv[1:]:
+            case ["start"]:
+                start()
+            case ["stop"]:
+                print("Prefect's server and worker stopped" if stop() else "Nothing was served")
+            case _:
+                sys.exit("usage: python -m flows.server.serve start | stop")
     except PipelineError as error:
         sys.exit(f"error: {error}")

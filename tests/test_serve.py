@@ -189,14 +189,12 @@ def test_every_call_without_the_credential_is_refused(served, http):
 )
 def test_a_websocket_without_the_credential_is_refused(served, path):
     url = f"{served.api.replace('http', 'ws')}/{path}"
-    with pytest.raises((ConnectionClosed, InvalidStatus)), connect(url) as socket_:
-        socket_.recv(timeout=10)
-    with (
-        pytest.raises(ConnectionClosed),
-        connect(url, subprotocols=["prefect"]) as socket_,
-    ):
-        socket_.send('{"type": "auth", "token": "admin:wrong"}')
-        socket_.recv(timeout=10)
+    with pytest.raises((ConnectionClosed, InvalidStatus)), connect(url) as stranger:
+        stranger.recv(timeout=10)
+    with connect(url, subprotocols=["prefect"]) as stranger:
+        stranger.send('{"type": "auth", "token": "admin:wrong"}')
+        with pytest.raises(ConnectionClosed):
+            stranger.recv(timeout=10)
 
 
 def test_a_page_of_another_origin_can_neither_read_nor_write(served, http):
@@ -225,7 +223,7 @@ def test_two_copies_that_are_served_share_nothing(two_served):
 
 
 def test_prefects_commands_find_the_server_and_log_in(served):
-    result = served.run(".venv/bin/prefect", "deployment", "ls")
+    result = served.run(".venv/bin/python", "-m", "prefect", "deployment", "ls")
     assert result.returncode == 0, result.stderr
     assert "elt/monthly" in result.stdout
 
@@ -240,7 +238,9 @@ def test_prefects_role_owns_its_database_and_nothing_more(served):
         db="prefect",
     )
     role = "select rolsuper, rolcreatedb, rolcreaterole, rolbypassrls, rolreplication"
-    assert run_query(prefect, f"{role} from pg_roles where rolname = current_user") == [(False,) * 5]
+    assert run_query(prefect, f"{role} from pg_roles where rolname = current_user") == [
+        (False,) * 5
+    ]
     owned = "select datname from pg_database where pg_get_userbyid(datdba) = current_user"
     assert run_query(prefect, owned) == [("prefect",)]
     assert run_query(prefect, "select count(*) > 0 from flow") == [(True,)]

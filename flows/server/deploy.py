@@ -54,7 +54,7 @@ def save_deployments() -> None:
     Raises:
         PipelineError: Prefect refuses one; the message ends with the last line of its output.
     """
-    command = [Path(sys.executable).with_name("prefect"), "--no-prompt", "deploy", "--all"]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     result = subprocess.run(
         [*command, "--prefect-file", HERE / "prefect.yaml"],
         cwd=ROOT,

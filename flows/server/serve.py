@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import psutil
@@ -72,7 +72,7 @@ def start() -> None:
         with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: credential}):
             deploy()
             wait_for("worker", has_reported)
-    except PipelineError:
+    except BaseException:  # Ctrl-C too: no half of it is left running
         if not is_running:
             stop()
         raise
@@ -128,7 +128,7 @@ def supervise(settings: dict[str, str]) -> None:
     """Start supervisord in the background, with the server and the worker below it."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
-        [Path(sys.executable).with_name("supervisord"), "--configuration", CONFIGURATION],
+        [sys.executable, "-m", "supervisor.supervisord", "--configuration", CONFIGURATION],
         env=os.environ | settings,
         capture_output=True,
         text=True,
@@ -139,7 +139,7 @@ def supervise(settings: dict[str, str]) -> None:
 
 
 def supervisor() -> psutil.Process | None:
-    """This project's supervisord, or None where it does not run."""
+    """The supervisord of this project, or None where it does not run."""
     try:
         process = psutil.Process(int(PROCESS_FILE.read_text()))
         return process if str(CONFIGURATION) in process.cmdline() else None
@@ -153,19 +153,22 @@ def wait_for(program: str, is_ready: Callable[[psutil.Process], bool]) -> None:
     Raises:
         PipelineError: it ends again and again, or is not ready in time.
     """
-    seen = set()
+    seen: set[int] = set()
     give_up_at = time.monotonic() + PATIENCE
     while len(seen) <= STARTS and time.monotonic() < give_up_at:
-        for process in (above := supervisor()) and above.children() or []:
-            try:
+        with suppress(psutil.Error):  # it has ended meanwhile
+            for process in children_of(supervisor()):
                 if f"prefect {program} start" in " ".join(process.cmdline()):
                     seen.add(process.pid)
                     if is_ready(process):
                         return
-            except psutil.NoSuchProcess:
-                continue
         time.sleep(0.5)
     raise PipelineError(f"Prefect's {program} does not come up: {FOLDER / program}.log says why")
+
+
+def children_of(process: psutil.Process | None) -> list[psutil.Process]:
+    """The programs that a process has started; none if it does not run."""
+    return process.children() if process else []
 
 
 def listens(process: psutil.Process, port: int) -> bool:
@@ -210,3 +213,5 @@ if __name__ == "__main__":
                 sys.exit("usage: python -m flows.server.serve start | stop")
     except PipelineError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

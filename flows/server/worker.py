@@ -6,7 +6,6 @@ python -m flows.server.worker [further options of `prefect worker start`]
 import os
 import sys
 import time
-from pathlib import Path
 
 import httpx
 
@@ -33,8 +32,7 @@ def work(*options: str) -> None:
     temporary_files = ROOT / "data" / "tmp"
     temporary_files.mkdir(parents=True, exist_ok=True)
     os.environ |= {"TMPDIR": str(temporary_files), "TAXI_PROJECT": str(ROOT)}
-    program = Path(sys.executable).with_name("prefect")
-    os.execv(program, [program, *COMMAND, *options])  # noqa: S606 (no shell is what we want)
+    os.execv(sys.executable, [sys.executable, "-m", "prefect", *COMMAND, *options])  # noqa: S606 (no shell is what we want)
 
 
 def answers(api: str) -> bool:

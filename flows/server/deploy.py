@@ -21,9 +21,9 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from flows.errors import PipelineError, first_line
-from flows.laptop.postgres import ensure_warehouse
 from flows.load import LIMIT
 from flows.settings import ROOT, read_settings
+from flows.warehouse import ensure_warehouse
 
 WORK_POOL = "nyc-taxi"
 LOADS_AT_ONCE = 4  # each keeps a core of PostgreSQL's busy

@@ -6,10 +6,10 @@ import stat
 import subprocess
 from pathlib import Path
 
+import psycopg2
 import pytest
-from conftest import HOME, free_port, run_query
+from conftest import HOME, free_port, run_outside_transaction, run_query
 from pydantic import SecretStr
-from sqlalchemy.exc import ProgrammingError
 
 from flows import settings as project
 from flows import warehouse
@@ -17,7 +17,7 @@ from flows.errors import PipelineError
 from flows.laptop import postgres as embedded_postgres
 from flows.laptop.postgres import ensure_server, running_port, stop
 from flows.settings import Settings, read_settings
-from flows.warehouse import Refused, Unreachable, address, connect
+from flows.warehouse import Refused, Unreachable, address
 
 
 def ask(settings, question: str) -> str:
@@ -146,8 +146,10 @@ class TestItsRoles:
         ],
     )
     def test_the_owner_can_do_nothing_outside_its_database(self, postgres, statement):
-        with pytest.raises(ProgrammingError, match=r"permission denied|must be|only roles with"):
-            run_query(postgres, statement)
+        with pytest.raises(
+            psycopg2.ProgrammingError, match=r"permission denied|must be|only roles with"
+        ):
+            run_outside_transaction(postgres, *statement.split("; "))
 
     def test_nobody_connects_to_databases_of_others(self, postgres):
         for name in ("postgres", "template1"):
@@ -174,7 +176,8 @@ class TestItsRoles:
         own_server.password = SecretStr("n'othing to be seen")
         ensure_server(own_server)
         admin = embedded_postgres.superuser(embedded_postgres.DATA_DIR, own_server)
-        run_query(admin, "alter system set log_statement = 'all'; select pg_reload_conf()")
+        log_all = ("alter system set log_statement = 'all'", "select pg_reload_conf()")
+        run_outside_transaction(admin, *log_all)
         embedded_postgres.prepare(embedded_postgres.DATA_DIR, own_server)
         log = (embedded_postgres.DATA_DIR / "server.log").read_text()
         assert "othing to be seen" not in log
@@ -191,10 +194,7 @@ class TestADataFolderOfTheFirstVersion:
             embedded_postgres.start(folder, untouched.port, untouched.host)
         embedded_postgres.superuser_file(folder).unlink()
         admin = untouched.model_copy(update={"db": "postgres"})
-        with connect(admin) as connection:
-            driver = warehouse.driver_of(connection)
-            driver.autocommit = True
-            driver.cursor().execute("create database ny_taxi")
+        run_outside_transaction(admin, "create database ny_taxi")
         run_query(
             untouched,
             "create role analyst login password 'analyst';"

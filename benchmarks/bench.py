@@ -106,7 +106,7 @@ def empty_the_warehouse() -> None:
 
 def shell(command: str) -> None:
     """Run a command line."""
-    environment = {"PATH": f"{embedded_postgres.PROGRAMS}:{os.environ['PATH']}"}
+    environment = {"PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-ec", command], check=True, cwd=ROOT, env=os.environ | environment)
 
 
@@ -299,7 +299,8 @@ def versions(python: Path, *packages: str) -> str:
 def main() -> None:
     """Start the servers, measure everything, print it, and draw it."""
     HOME.mkdir(parents=True, exist_ok=True)
-    embedded_postgres.start(HOME / "postgres", SETTINGS)
+    embedded_postgres.start(HOME / "postgres", SETTINGS.port, SETTINGS.host)
+    embedded_postgres.prepare(HOME / "postgres", SETTINGS)
     server = subprocess.Popen(
         [BIN / "prefect", "server", "start", "--port", str(API_PORT)],
         stdout=(HOME / "prefect.log").open("w"),
@@ -308,7 +309,7 @@ def main() -> None:
     try:
         while not answers(os.environ["PREFECT_API_URL"]):
             time.sleep(0.5)
-        embedded_postgres.ensure_warehouse()
+        ensure_warehouse()
         path = make_month()
         file = verify(str(path), path)
         parts = {

@@ -20,12 +20,12 @@ from flows.build import TABLE_NAME, build, check_table_name
 from flows.datasets import SOURCE, absolute
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
 from flows.fetch import MAX_CSV_GIGABYTES
-from flows.laptop.postgres import ensure_warehouse
 from flows.load import MAX_MALFORMED_SHARE, loaded_months
 from flows.months import months_of, run_name, today
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
+from flows.warehouse import ensure_warehouse
 
 MOST_WAITED_FOR = 32  # months that are in the work pool at a time
 POLL_SECONDS = 3

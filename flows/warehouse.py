@@ -17,7 +17,7 @@ from flows.errors import PipelineError, TransientError, first_line
 from flows.settings import Settings, read_settings
 
 if TYPE_CHECKING:  # importing Prefect takes seconds, and `make psql` needs none of it
-    from prefect_sqlalchemy import SqlAlchemyConnector
+    from prefect_sqlalchemy import SqlAlchemyConnector  # type: ignore[import-untyped]
 
 BLOCK_NAME = "postgres-connector"
 OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16

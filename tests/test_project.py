@@ -1,13 +1,19 @@
 """What must agree between the files that share the settings, and what must not be in any."""
 
 import configparser
+import json
+import os
 import re
 import subprocess
 
 import pytest
 import yaml
+from conftest import run_query
+from pydantic import SecretStr
 
+from flows.laptop import postgres as embedded_postgres
 from flows.settings import ROOT, Settings
+from flows.warehouse import Refused, check_rights, connect
 
 DEFAULTS = {
     "POSTGRES_HOST": "localhost",
@@ -25,14 +31,15 @@ def read(name: str) -> str:
 class TestSettings:
     def test_of_the_flows(self, monkeypatch):
         for name in DEFAULTS:
-            monkeypatch.delenv(name)
+            monkeypatch.delenv(name, raising=False)
         settings = Settings(_env_file=None)
         assert settings.url.render_as_string(hide_password=False) == (
             "postgresql+psycopg2://root:root@localhost:5432/ny_taxi"
         )
 
     def test_of_the_example(self):
-        found = dict(line.split("=") for line in read(".env.example").splitlines() if "=" in line)
+        lines = read(".env.example").replace("#POSTGRES", "POSTGRES").splitlines()
+        found = dict(line.split("=") for line in lines if "=" in line and line[0] != "#")
         assert DEFAULTS.items() <= found.items()
 
     def test_of_dbt(self):
@@ -43,8 +50,7 @@ class TestSettings:
 
     def test_of_docker_compose(self):
         found = set(re.findall(r"\$\{(POSTGRES_\w+):-(\w+)}", read("docker-compose.yml")))
-        analyst = ("POSTGRES_ANALYST_PASSWORD", "analyst")
-        assert found == DEFAULTS.items() - {("POSTGRES_HOST", "localhost")} | {analyst}
+        assert found == DEFAULTS.items() - {("POSTGRES_HOST", "localhost")}
 
 
 class TestDockerCompose:
@@ -83,6 +89,50 @@ class TestDockerCompose:
         assert server == self.services["prefect"]["command"]
         assert supervisor["program:worker"]["command"].endswith(" worker")
 
+    def test_its_superuser_has_no_password_and_its_owner_owns_the_warehouse_alone(self, own_server):
+        """The script of the container, run on a new server of this machine."""
+        embedded_postgres.start(embedded_postgres.DATA_DIR, own_server.port, own_server.host)
+        superuser = embedded_postgres.superuser(embedded_postgres.DATA_DIR, own_server)
+        config = yaml.safe_load(read("docker-compose.yml"))["configs"]
+        script = config["create_owner"]["content"].replace("$$", "$")
+        script = script.replace("/database.sql", str(ROOT / config["database_sql"]["file"]))
+        environment = {
+            "PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}",
+            "PGHOST": own_server.host,
+            "PGPORT": str(own_server.port),
+            "PGPASSWORD": superuser.password.get_secret_value(),
+            "POSTGRES_USER": superuser.user,
+            "POSTGRES_DB": superuser.db,
+            "OWNER": "root",
+            "OWNER_PASSWORD": "ro'ot",
+            "OWNER_DATABASE": "ny_taxi",
+        }
+        subprocess.run(["bash", "-ec", script], env=os.environ | environment, check=True)
+        with pytest.raises(Refused, match="password authentication failed"), connect(superuser):
+            pass
+        root = {"user": "root", "password": SecretStr("ro'ot")}
+        owner = own_server.model_copy(update=root)
+        rights = (
+            "select rolsuper or rolcreatedb or rolcreaterole from pg_roles where rolname = user"
+        )
+        assert run_query(owner, rights) == [(False,)]
+        with connect(owner) as connection:
+            check_rights(connection)
+        log = (embedded_postgres.DATA_DIR / "server.log").read_text()
+        assert "ro'ot" not in log
+
+    def test_pgadmin_connects_as_the_owner(self):
+        servers = json.loads(
+            re.sub(
+                r"\$\{\w+:-(\w+)}",
+                r"\1",
+                yaml.safe_load(read("docker-compose.yml"))["configs"]["pgadmin_servers"]["content"],
+            )
+        )
+        assert servers["Servers"]["1"]["Username"] == DEFAULTS["POSTGRES_USER"]
+        owner = self.services["postgres"]["environment"]["OWNER"]
+        assert owner == "${POSTGRES_USER:-root}"
+
     def test_keeps_postgres_18s_data_where_its_image_has_it(self):
         assert self.services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
 
@@ -102,5 +152,5 @@ def test_no_data_is_in_the_repository():
 
 
 def test_the_readme_names_only_make_targets_that_exist():
-    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z]+)", read("README.md"))) - {"alone"} <= targets
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z-]+)", read("README.md"))) - {"alone"} <= targets

@@ -179,6 +179,8 @@ def ensure_server(settings: Settings) -> Settings:
 
 def prepare_own(settings: Settings) -> Settings:
     """Prepare the embedded server for the settings, with a new password where none is set."""
+    if not superuser_file(DATA_DIR).exists():
+        take_over(DATA_DIR, settings)
     if "password" not in settings.model_fields_set:
         password = secrets.token_urlsafe(24)
         settings = settings.model_copy(update={"password": SecretStr(password)})
@@ -194,8 +196,6 @@ def prepare(data_dir: Path, settings: Settings) -> None:
 
     See `database.sql`, which can be run again.
     """
-    if not superuser_file(data_dir).exists():
-        take_over(data_dir, settings)
     admin = superuser(data_dir, settings)
     run_as_owner(
         *("psql", "--no-psqlrc", "--quiet", "--file", Path(__file__).with_name("database.sql")),

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import run_query
+from conftest import compose_script, run_outside_transaction, run_query
 from pydantic import SecretStr
 
 from flows.laptop import postgres as embedded_postgres
@@ -64,7 +64,7 @@ class TestDockerCompose:
     def test_pins_every_image(self):
         images = {service["image"] for service in self.services.values()} - {"nyc-taxi-elt"}
         assert all(re.search(r":\d+\.\d+$", image) for image in images)
-        assert re.search(r"^FROM python:3\.\d+-slim-\w+$", read("Dockerfile"), re.MULTILINE)
+        assert re.search(r"^FROM python:3\.\d+\.\d+-slim-\w+$", read("Dockerfile"), re.MULTILINE)
 
     def test_checks_the_health_of_all_that_stays_up(self):
         staying = [service for service in self.services.values() if "restart" in service]
@@ -78,16 +78,55 @@ class TestDockerCompose:
     def test_the_worker_is_not_root(self):
         assert re.search(r"^USER taxi$", read("Dockerfile"), re.MULTILINE)
 
-    def test_the_worker_is_that_of_make_worker_and_supervisor_runs_it_too(self):
-        worker = self.services["worker"]["command"].removesuffix(" --with-healthcheck")
+    def test_its_worker_is_that_of_make_worker_and_supervisor_runs_it_too(self):
+        worker = "python -m flows.server.worker"
+        assert self.services["worker"]["command"] == f"{worker} --with-healthcheck"
         assert f"exec $(BIN)/{worker}\n" in read("Makefile")
         supervisor = configparser.RawConfigParser(inline_comment_prefixes=";")
         supervisor.read(ROOT / "flows/server/supervisord.conf")
-        server = supervisor["program:server"]["command"].replace(
-            '"%(ENV_TAXI_PROJECT)s/.venv/bin/prefect"', "prefect"
+        python = '"%(here)s/../../.venv/bin/python"'
+        assert supervisor["program:worker"]["command"] == worker.replace("python", python)
+        server = self.services["prefect"]["command"]
+        assert supervisor["program:server"]["command"] == f"{python} -m {server}"
+
+    def test_its_programs_have_the_secrets_that_it_has_made(self, tmp_path):
+        """The scripts of the containers, run on this machine."""
+        script = compose_script("make_secrets", tmp_path)
+        subprocess.run(["bash", "-c", script], check=True)
+        made = (tmp_path / "prefect.env").read_text()
+        subprocess.run(["bash", "-c", script], check=True)
+        assert (tmp_path / "prefect.env").read_text() == made
+        [entrypoint] = re.findall(r"^ENTRYPOINT (.+)$", read("Dockerfile"), re.MULTILINE)
+        command = [part.replace("/secrets", str(tmp_path)) for part in json.loads(entrypoint)]
+        environment = {"PATH": os.environ["PATH"]}
+        output = subprocess.run([*command, "env"], env=environment, capture_output=True, text=True)
+        secrets = dict(line.split("=", 1) for line in output.stdout.splitlines())
+        credential = secrets["PREFECT_API_AUTH_STRING"]
+        assert re.fullmatch(r"admin:[\w-]{32}", credential)
+        assert secrets["PREFECT_SERVER_API_AUTH_STRING"] == credential
+        assert secrets["PREFECT_SERVER_DATABASE_PASSWORD"] not in credential
+
+    def test_prefects_role_owns_its_database_and_nothing_more(self, superuser, tmp_path):
+        (tmp_path / "prefect.env").write_text("PREFECT_SERVER_DATABASE_PASSWORD=s3cret\n")
+        environment = {
+            "PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}",
+            "PGHOST": superuser.host,
+            "PGPORT": str(superuser.port),
+            "PGPASSWORD": superuser.password.get_secret_value(),
+            "POSTGRES_USER": superuser.user,
+            "POSTGRES_DB": superuser.db,
+        }
+        script = compose_script("create_prefect", tmp_path)
+        subprocess.run(["bash", "-ec", script], env=os.environ | environment, check=True)
+        role = {"user": "prefect", "db": "prefect", "password": SecretStr("s3cret")}
+        prefect = superuser.model_copy(update=role)
+        owned = (
+            "select datname, not (rolsuper or rolcreatedb or rolcreaterole) from pg_database "
+            "join pg_roles on pg_roles.oid = datdba where rolname = current_user"
         )
-        assert server == self.services["prefect"]["command"]
-        assert supervisor["program:worker"]["command"].endswith(" worker")
+        assert run_query(prefect, owned) == [("prefect", True)]
+        run_query(prefect, "create extension pg_trgm")
+        run_outside_transaction(superuser, "drop database prefect", "drop role prefect")
 
     def test_its_superuser_has_no_password_and_its_owner_owns_the_warehouse_alone(self, own_server):
         """The script of the container, run on a new server of this machine."""

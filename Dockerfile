@@ -1,5 +1,5 @@
 # The project with its locked packages; docker-compose.yml runs Prefect's server and a worker from it.
-FROM python:3.11-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 
 RUN useradd --create-home taxi \
     && install --directory --owner taxi /app/data
@@ -15,5 +15,5 @@ COPY flows flows
 COPY --chown=taxi dbt_project dbt_project
 
 USER taxi
-# Where flows/server/prefect.yaml finds the project.
-ENV TAXI_PROJECT=/app
+# Prefect's credential, as the service `secrets` of docker-compose.yml has made it.
+ENTRYPOINT ["sh", "-c", "set -a; [ ! -e /secrets/prefect.env ] || . /secrets/prefect.env; exec \"$@\"", "sh"]

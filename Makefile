@@ -9,10 +9,11 @@ export MALLOC_MMAP_THRESHOLD_ := 65536
 export MALLOC_TRIM_THRESHOLD_ := 131072
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve worker test bench audit lint format psql docs down lock clean
+.PHONY: help run serve worker test bench audit lint format up psql analyst docs down lock clean \
+	delete-data
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
 
 run: $(INSTALLED)  ## load a month and build the models: MONTH=2021-01, SOURCE=path-or-url, or a sample
 	@$(BIN)/python -m flows.elt $(if $(MONTH),--months "$(MONTH)") \
@@ -22,7 +23,7 @@ serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: ht
 	@$(BIN)/python -m flows.server.serve start
 
 worker: $(INSTALLED)  ## start one more worker, here or on another machine, in the foreground
-	@TAXI_PROJECT="$(CURDIR)" exec $(BIN)/prefect worker start --pool nyc-taxi --type process --limit 4
+	@exec $(BIN)/python -m flows.server.worker
 
 test: $(INSTALLED)  ## run every test
 	@$(BIN)/python -m pytest $(ARGS)
@@ -46,8 +47,14 @@ format: $(INSTALLED)  ## put Python and SQL into that style
 	@$(BIN)/ruff format .
 	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project/models dbt_project/tests dbt_project/analyses
 
+up: $(INSTALLED)  ## start PostgreSQL, if none answers
+	@$(BIN)/python -m flows.laptop.postgres start
+
 psql: $(INSTALLED)  ## open psql on the warehouse
 	@$(BIN)/python -m flows.laptop.postgres psql $(ARGS)
+
+analyst: $(INSTALLED)  ## make a login that only reads the marts: NAME=anna
+	@NAME="$${NAME:-}"; $(BIN)/python -m flows.analyst "$$NAME"
 
 docs: $(INSTALLED)  ## build the models' documentation and show it at http://localhost:8081
 	@cd dbt_project && ../$(BIN)/dbt --quiet docs generate && ../$(BIN)/dbt docs serve --port 8081
@@ -61,11 +68,16 @@ lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows
 		--custom-compile-command "make lock" --group dev --output-file requirements.lock \
 		pyproject.toml
 
-clean: down  ## delete the warehouse, the downloads and the environment
-	rm -rf data .venv
+clean: down  ## delete what can be made again: the environment, downloads, samples, dbt's output
+	rm -rf .venv data/downloads data/samples data/bench dbt_project/target dbt_project/logs \
+		.pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+delete-data: $(INSTALLED)  ## delete the embedded warehouse with all its months: asks, or YES=1
+	@$(BIN)/python -m flows.laptop.postgres delete $(if $(YES),--yes)
 
 # The lock file names every package's version and hashes. uv installs it in seconds, pip in minutes.
-# The .pth file has every Python program of the environment, dbt too, read the settings in .env.
+# The .pth file puts the project on the path of every Python program of the environment, dbt too,
+# and has it begin with flows/environment.py.
 $(INSTALLED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) \
 		else f"python 3.11 to 3.13 is needed, not {sys.version.split()[0]}: set PYTHON=...")'
@@ -75,6 +87,6 @@ $(INSTALLED): requirements.lock
 		"$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
 	@$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python \
 		requirements.lock
-	@echo 'import os, sys, dotenv; dotenv.load_dotenv(os.path.join(sys.prefix, os.pardir, ".env"))' \
-		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/settings.pth"
+	@printf '%s\n' ../../../.. 'import flows.environment' \
+		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
 	@touch $(INSTALLED)

@@ -59,9 +59,9 @@ from flows.formats import COLUMNS  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402
-from flows.server import serve  # noqa: E402
+from flows.server.worker import answers  # noqa: E402
 from flows.settings import read_settings  # noqa: E402
-from flows.warehouse import connect  # noqa: E402
+from flows.warehouse import connect, ensure_warehouse  # noqa: E402
 
 ROWS = 1_369_765  # of yellow_tripdata_2021-01
 JANUARY = date(2021, 1, 1)
@@ -106,7 +106,7 @@ def empty_the_warehouse() -> None:
 
 def shell(command: str) -> None:
     """Run a command line."""
-    environment = {"PATH": f"{embedded_postgres.PROGRAMS}:{os.environ['PATH']}"}
+    environment = {"PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-ec", command], check=True, cwd=ROOT, env=os.environ | environment)
 
 
@@ -299,16 +299,17 @@ def versions(python: Path, *packages: str) -> str:
 def main() -> None:
     """Start the servers, measure everything, print it, and draw it."""
     HOME.mkdir(parents=True, exist_ok=True)
-    embedded_postgres.start(HOME / "postgres", SETTINGS)
+    embedded_postgres.start(HOME / "postgres", SETTINGS.port, SETTINGS.host)
+    embedded_postgres.prepare(HOME / "postgres", SETTINGS)
     server = subprocess.Popen(
         [BIN / "prefect", "server", "start", "--port", str(API_PORT)],
         stdout=(HOME / "prefect.log").open("w"),
         stderr=subprocess.STDOUT,
     )
     try:
-        while not serve.answers(os.environ["PREFECT_API_URL"]):
+        while not answers(os.environ["PREFECT_API_URL"]):
             time.sleep(0.5)
-        embedded_postgres.ensure_warehouse()
+        ensure_warehouse()
         path = make_month()
         file = verify(str(path), path)
         parts = {

@@ -2,7 +2,7 @@
 
 python -m flows.backfill --months 2019-01..2020-12
 
-Prefect's work pool hands the months out, so it needs a server and a worker: `make serve`.
+Prefect's work pool distributes the months, so it needs a server and a worker: `make serve`.
 """
 
 import re
@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import date
 
 from prefect import flow, get_run_logger, task, unmapped
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -17,16 +18,16 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import cli
 from flows.build import TABLE_NAME, build, check_table_name
 from flows.datasets import SOURCE, absolute
-from flows.errors import RETRIES, PipelineError, TransientError
+from flows.errors import RETRIES, PipelineError, TransientError, shorten
 from flows.fetch import MAX_CSV_GIGABYTES
-from flows.laptop.postgres import ensure_warehouse
 from flows.load import MAX_MALFORMED_SHARE, loaded_months
 from flows.months import months_of, run_name, today
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
+from flows.warehouse import ensure_warehouse
 
-MOST_WAITED_FOR = 32  # months that are handed to the work pool at a time
+MOST_WAITED_FOR = 32  # months that are in the work pool at a time
 POLL_SECONDS = 3
 
 
@@ -45,10 +46,11 @@ def backfill(
     max_malformed_share: float = MAX_MALFORMED_SHARE,
     max_csv_gigabytes: float = MAX_CSV_GIGABYTES,
 ) -> Summary:
-    """Land the months that are missing, shared out to the workers, then build the models once.
+    """Land the months that are missing, each on a free worker, then build the models once.
 
-    A month that fails does not stop the others: they are landed and built, and at the end the
-    run fails and says which are not there. Running it again does those.
+    A month that fails does not stop the others: they are landed and built. The log and the
+    artifact `failed-months` give the reason for each month that failed, and at the end the run
+    fails and names them. Running it again does those.
 
     Args:
         months: The months to land, such as 2019-01..2020-12, or several ranges or months with
@@ -56,19 +58,19 @@ def backfill(
         source: URL or path of a CSV file, as each worker sees it, packed with gzip or not;
             {month} in it stands for the month. Or sample, which makes up small months.
         table_name: What the analysts' table of trips is called.
-        force: Fetch and load also the months that are there.
+        force: Fetch and load the months that are there as well.
         max_malformed_share: The share of a file's lines that may be no rows, from 0 to 1.
         max_csv_gigabytes: How large a file may be when unpacked.
 
     Raises:
-        PipelineError: months are not there in the end, or a model or a test has failed.
+        PipelineError: a month has failed, or a model or a test.
     """
     check_table_name(table_name)
     asked = months_of(months, source, today())
     ensure_warehouse()
     there = set() if force else loaded_months()
     missing = [month for month in asked if month not in there]
-    get_run_logger().info("%s of %s months are to be landed", len(missing), len(asked))
+    get_run_logger().info("%s of %s months are missing", len(missing), len(asked))
     parameters = {
         "source": absolute(source),
         "force": force,
@@ -77,19 +79,32 @@ def backfill(
     }
     runs = land_on_a_worker.map(missing, unmapped(parameters))
     runs.wait()
-    failures = [
-        f"{month:%Y-%m}: {run.state.result(raise_on_failure=False)}"
+    failures = {
+        f"{month:%Y-%m}": str(run.state.result(raise_on_failure=False))
         for month, run in zip(missing, runs, strict=True)
         if not run.state.is_completed()
-    ]
+    }
+    if failures:
+        report_failures(failures)
     built = build(table_name)
     summary = replace(summarise(asked, table_name, built), report=report(table_name))
     if failures:
         raise PipelineError(
-            f"{len(failures)} of {len(asked)} months are not there, the others are: "
-            f"{'; '.join(failures)}"
+            f"{len(failures)} of {len(asked)} months failed (the rest are loaded): "
+            f"{shorten(' '.join(failures))}. The log has the reasons"
         )
     return summary
+
+
+def report_failures(failures: dict[str, str]) -> None:
+    """Give each month's reason, in the log and as an artifact."""
+    for month, reason in failures.items():
+        get_run_logger().error("%s: %s", month, reason)
+    create_table_artifact(
+        [{"month": month, "reason": reason} for month, reason in failures.items()],
+        key="failed-months",
+        description="Months that the backfill could not land",
+    )
 
 
 @task(
@@ -98,11 +113,11 @@ def backfill(
     cache_policy=NO_CACHE,
     **RETRIES,
 )
-def land_on_a_worker(month: date, parameters: dict) -> None:
-    """Have whichever worker is free land a month, and wait for it.
+def land_on_a_worker(month: date, parameters: dict[str, object]) -> None:
+    """Have a free worker land a month, and wait for it.
 
     Raises:
-        TransientError: the worker was lost in the middle of it.
+        TransientError: the worker was lost before it had finished.
         PipelineError: the month can't be landed.
     """
     run = run_deployment(
@@ -111,11 +126,11 @@ def land_on_a_worker(month: date, parameters: dict) -> None:
         flow_run_name=f"land {month:%Y-%m}",
         poll_interval=POLL_SECONDS,
     )
-    said = re.sub(r"^Flow run encountered an exception: \w+: ", "", run.state.message or "")
+    reason = re.sub(r"^Flow run encountered an exception: \w+: ", "", run.state.message or "")
     if run.state.is_crashed():
-        raise TransientError(f"its worker was lost. {said}")
+        raise TransientError(f"its worker was lost. {reason}")
     if not run.state.is_completed():
-        raise PipelineError(said or run.state.name)
+        raise PipelineError(reason or run.state.name)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from flows.errors import RETRIES, PipelineError, TransientError, UsageError, sho
 from flows.load import loaded_months
 from flows.server.alerts import alert
 from flows.settings import ROOT
-from flows.warehouse import PASSING, connect, current_url
+from flows.warehouse import PASSING, connect, current_url, warehouse_in_environment
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -172,27 +171,6 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
             return list(result.result.results)
 
         yield dbt
-
-
-@contextmanager
-def warehouse_in_environment(url: URL) -> Iterator[None]:
-    """Point `dbt_project/profiles.yml`, which reads POSTGRES_*, to the warehouse."""
-    values = {
-        "POSTGRES_HOST": url.host,
-        "POSTGRES_PORT": str(url.port or 5432),
-        "POSTGRES_USER": url.username,
-        "POSTGRES_PASSWORD": url.password,
-        "POSTGRES_DB": url.database,
-    }
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update({name: value for name, value in values.items() if value is not None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def failure(said: str) -> PipelineError:

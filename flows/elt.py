@@ -15,12 +15,12 @@ from flows.build import TABLE_NAME, build, check_table_name, warn_if_stale
 from flows.datasets import SOURCE, locate
 from flows.fetch import MAX_CSV_GIGABYTES, is_published
 from flows.land import land
-from flows.laptop.postgres import ensure_warehouse
 from flows.load import MAX_MALFORMED_SHARE
 from flows.months import LATEST, months_of, run_name, today
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
+from flows.warehouse import ensure_warehouse
 
 
 @flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])

@@ -1,11 +1,13 @@
 """Failures that a person can act on: one line each, in place of a traceback."""
 
 import logging
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from prefect.client.schemas import TaskRun
-from prefect.states import State
-from prefect.tasks import Task
+if TYPE_CHECKING:  # importing Prefect takes seconds, and `make psql` needs none of it
+    from prefect.client.schemas import TaskRun
+    from prefect.states import State
+    from prefect.tasks import Task
 
 
 class PipelineError(Exception):
@@ -24,7 +26,7 @@ class TransientError(PipelineError):
     """May pass by itself: the network broke off, or PostgreSQL is being restarted."""
 
 
-def is_transient(_task: Task, _run: TaskRun, state: State) -> bool:
+def is_transient(_task: "Task", _run: "TaskRun", state: "State") -> bool:
     """Whether a task's failure is worth a retry; a wrong URL or a bad header stays wrong."""
     return isinstance(state.result(raise_on_failure=False), TransientError)
 

@@ -1,15 +1,14 @@
 """The settings: where the warehouse is, and who we are there."""
 
-from pathlib import Path
-
+from dotenv import set_key
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
+from flows.environment import ENV_FILE, ROOT
 from flows.errors import PipelineError
 
-ROOT = Path(__file__).resolve().parent.parent
-ENV_FILE = ROOT / ".env"
+__all__ = ["ENV_FILE", "ROOT", "Settings", "read_settings", "remember"]
 
 
 class Settings(BaseSettings):
@@ -19,16 +18,16 @@ class Settings(BaseSettings):
     defaults.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="POSTGRES_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore"
-    )
+    model_config = SettingsConfigDict(env_prefix="POSTGRES_", env_ignore_empty=True, extra="ignore")
 
     host: str = "localhost"
     port: int = Field(5432, ge=1, le=65_535)
     user: str = "root"
     password: SecretStr = SecretStr("root")
     db: str = "ny_taxi"
-    analyst_password: SecretStr = SecretStr("analyst")
+    block: str | None = None  # the Prefect block that decides in place of these
+    # Of the role that owns the database of `make serve`'s Prefect, which makes both.
+    prefect_password: SecretStr | None = None
     alert_block: str | None = Field(None, validation_alias="ALERT_BLOCK")
 
     @property
@@ -43,15 +42,20 @@ class Settings(BaseSettings):
             self.db,
         )
 
+    @property
+    def names_a_server(self) -> bool:
+        """Whether someone has said where the server is, or who we are there."""
+        return not self.model_fields_set.isdisjoint({"host", "port", "user", "password"})
+
 
 def read_settings() -> Settings:
     """Read the settings.
 
     Raises:
-        PipelineError: a variable has a value that it can't have.
+        PipelineError: a variable has a value that it can't have, or `.env` can't be read.
     """
     try:
-        return Settings()
+        return Settings(_env_file=ENV_FILE)  # type: ignore[call-arg]  # pydantic's own
     except ValidationError as error:
         first = error.errors()[0]
         name = f"POSTGRES_{first['loc'][0]}".upper()
@@ -59,3 +63,16 @@ def read_settings() -> Settings:
             f"{name} is {first['input']!r}: {first['msg']}. Correct it in {ENV_FILE} "
             "or in the environment"
         ) from None
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{ENV_FILE} can't be read: {error}") from None
+
+
+def remember(**values: str) -> None:
+    """Write settings into `.env`; its other lines stay, and if it is a link, it stays one.
+
+    The file holds passwords: nobody but its owner can read it from then on.
+    """
+    ENV_FILE.touch(mode=0o600)
+    ENV_FILE.chmod(0o600)
+    for name, value in values.items():
+        set_key(ENV_FILE, name, value, quote_mode="never", follow_symlinks=True)

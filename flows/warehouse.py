@@ -1,44 +1,137 @@
-"""The warehouse: its settings, the Prefect block that holds them, and the way to connect."""
+"""The warehouse: where it is, the way to connect, and what PostgreSQL's errors mean."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
-from psycopg2.errors import InsufficientPrivilege
-from psycopg2.sql import SQL, Identifier, Literal
-from pydantic import SecretStr
+import psycopg2
+from psycopg2.extensions import connection as DriverConnection
 from sqlalchemy import URL, Connection, NullPool, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from flows.environment import with_session
 from flows.errors import PipelineError, TransientError, first_line
 from flows.settings import Settings, read_settings
 
+if TYPE_CHECKING:  # importing Prefect takes seconds, and `make psql` needs none of it
+    from prefect_sqlalchemy import SqlAlchemyConnector  # type: ignore[import-untyped]
+
 BLOCK_NAME = "postgres-connector"
 OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16
+SCHEMAS = ("raw", "staging", "public")  # what the flows and dbt write into
 
-ANALYST = "analyst"  # the role that may read the marts and nothing else
-# What a server says that is there, and ours, but not at this moment.
+# The messages of a server that is there, but not ready at this moment. While connecting, messages
+# are all there is: libpq hands no SQLSTATE on. dbt hands on nothing else at any time.
 BUSY = ("too many clients", "starting up", "shutting down", "in recovery mode", "reserved for")
-# What libpq and PostgreSQL say when something has come between, and may be gone in a moment.
 PASSING = (
     *(*BUSY, "onnection refused", "server closed the connection", "terminating connection"),
     *("connection already closed", "connection has been closed", "lock timeout", "deadlock"),
+    *("timeout expired", "Temporary failure in name resolution", "Connection reset"),
+    *("Network is unreachable", "No route to host"),
 )
+# The same as SQLSTATE, or the beginning of it: connections, locks, a server that goes or comes.
+PASSING_CODES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")
+# What does not pass, and is not a bug of ours: PostgreSQL's manual, appendix A.
+LASTING_CODES = {
+    "25006": "The server is read-only: point POSTGRES_HOST to one that can be written to",
+    "25P04": "Let an administrator run: alter role … set transaction_timeout = 0",
+    "42501": "Let the role of POSTGRES_USER do this",
+    "53100": "Make room for PostgreSQL and run again",
+    "53200": "Give PostgreSQL more memory (or max_locks_per_transaction) and run again",
+    "53400": "Raise this limit of the server's for the role of POSTGRES_USER",
+    "54011": "A table of PostgreSQL's has at most 1,600 columns",
+    "57014": "Run again when nobody cancels it",
+    **dict.fromkeys(("25", "28", "3D", "53", "54", "55", "57", "58", "XX"), ""),
+}
 CONNECT_ARGS = {"connect_timeout": 10, "application_name": "nyc-taxi-elt"}
 
+# What is missing of the rights that the project needs, as the statements that give them.
+MISSING_RIGHTS = """
+with schemas as (
+    select name, to_regnamespace(name) as id from unnest(%s) as name
+)
+select
+    format(
+        'grant %%s on database %%I to %%I',
+        string_agg(privilege, ', '), current_database(), current_user
+    )
+from (values ('create'), ('temporary')) as needed (privilege)
+where
+    not has_database_privilege(current_database(), privilege)
+    and (privilege <> 'create' or exists (select from schemas where id is null))
+having count(*) > 0
+union all
+select format('grant usage, create on schema %%I to %%I', name, current_user)
+from schemas
+where
+    id is not null
+    and not (has_schema_privilege(id, 'usage') and has_schema_privilege(id, 'create'))
+"""
 
-def load_block() -> SqlAlchemyConnector | None:
-    """The Prefect block `postgres-connector`, or None where it does not exist yet."""
+
+class Unreachable(TransientError):
+    """No server answers at an address, or it is not ready."""
+
+
+class Refused(PipelineError):
+    """A server answers, and does not let us in."""
+
+
+def ensure_warehouse() -> None:
+    """Ensure that a warehouse answers which the flows may write to; the first step of a run.
+
+    The settings decide which one it is, and Prefect's block `postgres-connector` is written from
+    them, for flows of other projects; where POSTGRES_BLOCK names a block, that one decides.
+
+    Raises:
+        PipelineError: no warehouse answers and none can be started, or it lacks what is needed.
+    """
+    from flows.analyst import ensure_analyst
+    from flows.laptop.postgres import ensure_server
+
+    settings = read_settings()
+    if settings.block is None:
+        save_block(ensure_server(settings))
+    with connect() as connection:
+        check_rights(connection)
+        ensure_analyst(connection)
+
+
+def current_url() -> URL:
+    """Where the warehouse is: the settings say it, or the block that POSTGRES_BLOCK names."""
+    settings = read_settings()
+    return url_of(load_block(settings.block)) if settings.block else settings.url
+
+
+def load_block(name: str) -> "SqlAlchemyConnector":
+    """A Prefect block of the type SqlAlchemyConnector.
+
+    Raises:
+        PipelineError: Prefect has no such block.
+    """
+    from prefect_sqlalchemy import SqlAlchemyConnector
+
     try:
-        return SqlAlchemyConnector.load(BLOCK_NAME)
-    except ValueError:  # "Unable to find block document"
-        return None
+        return SqlAlchemyConnector.load(name, _sync=True)
+    except ValueError as error:  # "Unable to find block document"
+        raise PipelineError(
+            f"POSTGRES_BLOCK is {name!r}: {first_line(error)}. Create it in Prefect's UI as a "
+            "SqlAlchemyConnector, or take the setting out"
+        ) from None
 
 
-def save_block(settings: Settings) -> SqlAlchemyConnector:
-    """Create the Prefect block `postgres-connector` from the settings, or replace what it says."""
+def save_block(settings: Settings) -> None:
+    """Write the Prefect block `postgres-connector`, unless it says the same already."""
+    from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
+
+    try:
+        if url_of(load_block(BLOCK_NAME)) == settings.url:
+            return
+    except PipelineError:  # it does not exist, or is not PostgreSQL's
+        pass
     block = SqlAlchemyConnector(
         connection_info=ConnectionComponents(
             driver=SyncDriver.POSTGRESQL_PSYCOPG2,
@@ -49,61 +142,183 @@ def save_block(settings: Settings) -> SqlAlchemyConnector:
             database=settings.db,
         )
     )
-    block.save(BLOCK_NAME, overwrite=True)
-    return block
+    block.save(BLOCK_NAME, overwrite=True, _sync=True)
 
 
-def url_of(block: SqlAlchemyConnector) -> URL:
-    """The URL that a block holds, whether a person filled it in by parts or as a whole."""
+def url_of(block: "SqlAlchemyConnector") -> URL:
+    """The URL of a block's database, whether a person filled it in by parts or as a whole.
+
+    Its connect_args, such as sslmode, are in the URL's query.
+    """
     info = block.connection_info
-    if isinstance(info, ConnectionComponents):
-        return info.create_url()
-    return make_url(info.get_secret_value() if hasattr(info, "get_secret_value") else str(info))
+    url: URL
+    if hasattr(info, "create_url"):
+        url = info.create_url()
+    else:
+        url = make_url(info.get_secret_value() if hasattr(info, "get_secret_value") else str(info))
+    if url.get_backend_name() != "postgresql":
+        raise PipelineError(f"the Prefect block is for {url.get_backend_name()}, not PostgreSQL")
+    arguments = {name: str(value) for name, value in (block.connect_args or {}).items()}
+    return url.set(drivername="postgresql+psycopg2").update_query_dict(arguments)
 
 
-def current_url() -> URL:
-    """The warehouse that the Prefect block names, or the settings where there is no block."""
-    block = load_block()
-    return url_of(block) if block else read_settings().url
+def environment_of(url: URL) -> dict[str, str]:
+    """What leads dbt to a warehouse: POSTGRES_* for its profile, PG* for libpq below it.
 
-
-class Unreachable(TransientError):
-    """No server answers at an address, or it does not let us in."""
+    libpq calls its settings in the environment like those of a URL's query, with two exceptions.
+    """
+    exceptions = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME"}
+    values = {
+        exceptions.get(name, f"PG{name.replace('_', '').upper()}"): single(url.query, name)
+        for name in url.query
+    } | {
+        "POSTGRES_HOST": url.host,
+        "POSTGRES_PORT": str(url.port or 5432),
+        "POSTGRES_USER": url.username,
+        "POSTGRES_PASSWORD": url.password,
+        "POSTGRES_DB": url.database,
+        "POSTGRES_BLOCK": "",  # the profile refuses to run where a block decides, and it has
+        "PGOPTIONS": with_session(single(url.query, "options") or os.environ.get("PGOPTIONS")),
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @contextmanager
-def connect(target: Settings | SqlAlchemyConnector | None = None) -> Iterator[Connection]:
-    """Connect to the warehouse; without a target, to the one that the Prefect block names.
+def warehouse_in_environment(url: URL) -> Iterator[None]:
+    """Lead dbt, which runs in this process and reads the environment, to a warehouse."""
+    values = environment_of(url)
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextmanager
+def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
+    """Connect to the warehouse; without a target, to the one that the settings name.
+
+    The session's settings are those of `flows.environment`, whatever the server's defaults.
 
     Raises:
-        Unreachable: no server answers there, or it does not accept these credentials.
-        PipelineError: the server is older than PostgreSQL 16.
+        Unreachable: no server answers there, or it is not ready.
+        Refused: it does not let us in.
+        PipelineError: it can't be a warehouse; the message says why.
     """
-    target = target or load_block() or read_settings()
-    if isinstance(target, SqlAlchemyConnector):
-        url, connect_args = url_of(target), target.connect_args or {}
-    else:
-        url, connect_args = target.url, {}
+    url = target.url if isinstance(target, Settings) else target or current_url()
+    options = with_session(single(url.query, "options") or os.environ.get("PGOPTIONS"))
     engine = create_engine(
-        url,
-        connect_args=CONNECT_ARGS | connect_args,
+        url.difference_update_query(["options"]),
+        connect_args=CONNECT_ARGS | {"options": options, "client_encoding": "UTF8"},
         poolclass=NullPool,
         pool_reset_on_return=None,  # it is closed, and if it has died there is nothing to reset
     )
     try:
         connection = engine.connect()
-    except OperationalError as error:
-        raise Unreachable(
-            f"the warehouse {address(url)} can't be reached: {first_line(error.orig)}"
-        ) from None
+    except DBAPIError as error:
+        raise why_not_connected(error.orig or error, url) from None
     with connection:
-        major = connection.connection.driver_connection.server_version // 10_000
-        if major < OLDEST_VERSION:
-            raise PipelineError(
-                f"{address(url)} is PostgreSQL {major}, and {OLDEST_VERSION} is the oldest that "
-                "will do: point POSTGRES_HOST and POSTGRES_PORT at a newer server"
-            )
+        check_server(connection, url)
         yield connection
+
+
+def single(query: Mapping[str, str | tuple[str, ...]], name: str) -> str | None:
+    """The value of a URL's query; the last one, where it is given several times."""
+    value = query.get(name)
+    return value[-1] if isinstance(value, tuple) else value
+
+
+def driver_of(connection: Connection) -> DriverConnection:
+    """psycopg2's own connection below one of SQLAlchemy's."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, DriverConnection)  # noqa: S101 (for the type checker)
+    return driver
+
+
+def why_not_connected(error: BaseException, url: URL) -> PipelineError:
+    """A failure to connect, in one line.
+
+    For a name with several addresses, libpq has a line for each, and a server's own begins FATAL.
+    """
+    lines = str(error).strip().splitlines()
+    reason = next((line for line in lines if "FATAL" in line), lines[0])
+    if "unsupported startup parameter" in reason:
+        return Refused(no_poolers(url, reason))
+    is_passing = any(word in reason for word in PASSING)
+    return (Unreachable if is_passing else Refused)(
+        f"the warehouse {address(url)} can't be reached: {reason}"
+    )
+
+
+def no_poolers(url: URL, reason: str) -> str:
+    """What to do about a pooler that would lend each transaction another session."""
+    return (
+        f"{address(url)} is a connection pooler, such as PgBouncer, which does not keep a "
+        f"session's settings ({reason}): point POSTGRES_HOST and POSTGRES_PORT to PostgreSQL itself"
+    )
+
+
+def check_server(connection: Connection, url: URL) -> None:
+    """Raise a `PipelineError` if a server can't be the warehouse's, whoever asks.
+
+    But for the last one, PostgreSQL has told these things when it let us in: no question is asked.
+    """
+    driver = driver_of(connection)
+    major = driver.server_version // 10_000
+    if major < OLDEST_VERSION:
+        raise PipelineError(
+            f"{address(url)} is PostgreSQL {major}, and {OLDEST_VERSION} is the oldest that "
+            "will do: point POSTGRES_HOST and POSTGRES_PORT to a newer server"
+        )
+    encoding = driver.get_parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise PipelineError(
+            f"{address(url)} is a database in {encoding}, and the warehouse must be in UTF8: name "
+            "another one in POSTGRES_DB, made by: create database … encoding 'UTF8' "
+            "template template0"
+        )
+    if driver.get_parameter_status("in_hot_standby") == "on":
+        raise PipelineError(
+            f"{address(url)} is a standby, which can only be read: point POSTGRES_HOST and "
+            "POSTGRES_PORT to the primary server"
+        )
+    with driver, driver.cursor() as cursor:
+        cursor.execute("select current_setting('nyc_taxi.session', true)")
+        if cursor.fetchone() != ("pinned",):
+            raise PipelineError(no_poolers(url, "options are ignored"))
+
+
+def check_rights(connection: Connection) -> None:
+    """Raise a `PipelineError` if the role may not write where the flows and dbt do.
+
+    Asked before anything is written. The message has the statements that give what is missing.
+    """
+    missing = connection.exec_driver_sql(MISSING_RIGHTS, (list(SCHEMAS),)).scalars().all()
+    connection.rollback()
+    if missing:
+        raise PipelineError(
+            f"{address(connection.engine.url)} lacks rights that the project needs. "
+            f"Let an administrator run: {'; '.join(missing)}"
+        )
+
+
+def explained(error: psycopg2.Error, what: str = "PostgreSQL") -> Exception:
+    """What PostgreSQL raised, as a line that says what to do; a bug of ours stays what it is.
+
+    Args:
+        error: As psycopg2 raises it, with its SQLSTATE.
+        what: What the line begins with.
+    """
+    line, code = f"{what}: {first_line(error)}", error.pgcode or ""
+    is_connection = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    if code.startswith(PASSING_CODES) or (not code and is_connection):
+        return TransientError(f"{line}. Run again")
+    advice = next((LASTING_CODES[key] for key in (code, code[:2]) if key in LASTING_CODES), None)
+    return error if advice is None else PipelineError(f"{line}. {advice}".removesuffix(". "))
 
 
 def raw_assets(database: str) -> list[str]:
@@ -111,29 +326,6 @@ def raw_assets(database: str) -> list[str]:
     plain = re.sub(r"[^\w-]", "", database)
     tables = ("yellow_tripdata", "loads", "malformed_lines")
     return [f"postgres://{plain}/raw/{table}" for table in tables]
-
-
-def ensure_analyst(connection: Connection, password: SecretStr) -> None:
-    """See to it that the role `analyst` exists and has the password; what it may read is dbt's.
-
-    Raises:
-        PipelineError: the role does not exist, and we may not create it.
-    """
-    driver = connection.connection.driver_connection
-    try:
-        with driver, driver.cursor() as cursor:
-            cursor.execute("select from pg_roles where rolname = %s", [ANALYST])
-            exists = cursor.fetchone() is not None
-            cursor.execute(
-                SQL(
-                    "alter role {} password {}" if exists else "create role {} login password {}"
-                ).format(Identifier(ANALYST), Literal(password.get_secret_value()))
-            )
-    except InsufficientPrivilege as error:
-        if not exists:
-            raise PipelineError(
-                f"{first_line(error)}. Let somebody who may run: create role {ANALYST} login"
-            ) from None
 
 
 def address(url: URL) -> str:

@@ -44,6 +44,8 @@ os.environ |= {
     "PREFECT_HOME": str(HOME / "prefect"),
     "PREFECT_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",
     "PREFECT_SERVER_API_PORT": str(PREFECT_PORT),
+    "PREFECT_SERVER_API_AUTH_STRING": "admin:of the tests",
+    "PREFECT_API_AUTH_STRING": "admin:of the tests",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # some tests run a task by itself
     "POSTGRES_HOST": "127.0.0.1",
@@ -55,6 +57,7 @@ os.environ |= {
 
 from prefect.logging.handlers import APILogHandler  # noqa: E402
 
+from flows import settings as project  # noqa: E402
 from flows.build import build  # noqa: E402
 from flows.datasets import DATASETS  # noqa: E402
 from flows.fetch import verify  # noqa: E402
@@ -62,9 +65,9 @@ from flows.land import land as land_month  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import sample_month  # noqa: E402
 from flows.load import Load, load  # noqa: E402
-from flows.server import serve  # noqa: E402
+from flows.server.worker import answers  # noqa: E402
 from flows.settings import Settings, read_settings  # noqa: E402
-from flows.warehouse import connect, save_block  # noqa: E402
+from flows.warehouse import connect, environment_of  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -88,10 +91,7 @@ def pytest_sessionfinish():
 
 
 def start_prefect_server() -> subprocess.Popen:
-    """On SQLite, as `make serve` has it.
-
-    The embedded PostgreSQL lacks the extension pg_trgm that Prefect's database asks for.
-    """
+    """On SQLite, so that it need not wait for PostgreSQL; test_serve.py has one on PostgreSQL."""
     return start_service(
         "prefect",
         PREFECT_SERVER_API_HOST="127.0.0.1",
@@ -130,26 +130,29 @@ def start_service(name: str, **environment: str) -> subprocess.Popen:
     )
 
 
+def compose_script(name: str, secrets: Path) -> str:
+    """A script in docker-compose.yml, with another folder in place of its volume /secrets."""
+    content = COMPOSE["configs"][name]["content"].replace("$$", "$")
+    return content.replace("/secrets", str(secrets))
+
+
 @pytest.fixture(scope="session")
 def postgres():
-    """A PostgreSQL server for the whole suite; returns the settings of its maintenance database.
+    """A PostgreSQL server for the whole suite; returns the settings of an empty database.
 
-    It is made ready as docker-compose.yml does it, with the analyst and a database for Prefect.
+    As in all that follows, the role of the settings owns its databases and nothing more.
     """
-    settings = read_settings().model_copy(update={"db": "postgres"})
-    embedded_postgres.start(HOME / "postgres", settings)
-    script = COMPOSE["configs"]["create_analyst_and_prefect"]["content"].replace("$$", "$")
-    environment = {
-        "PATH": f"{embedded_postgres.PROGRAMS}:{os.environ['PATH']}",
-        "PGHOST": settings.host,
-        "PGPORT": str(settings.port),
-        "PGPASSWORD": settings.password.get_secret_value(),
-        "POSTGRES_DB": settings.db,
-        "POSTGRES_ANALYST_PASSWORD": settings.analyst_password.get_secret_value(),
-    }
-    subprocess.run(["bash", "-c", script], env=os.environ | environment, check=True)
+    settings = read_settings().model_copy(update={"db": "empty"})
+    embedded_postgres.start(HOME / "postgres", settings.port, settings.host)
+    embedded_postgres.prepare(HOME / "postgres", settings)
     yield settings
     embedded_postgres.stop(HOME / "postgres")
+
+
+@pytest.fixture(scope="session")
+def superuser(postgres) -> Settings:
+    """The settings of the suite's server's superuser."""
+    return embedded_postgres.superuser(HOME / "postgres", postgres)
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +160,7 @@ def prefect_server():
     """A Prefect server for the whole suite; returns its API's URL."""
     [server] = SERVERS
     url = os.environ["PREFECT_API_URL"]
-    wait_until(lambda: serve.answers(url) or server.poll() is not None, 240)
+    wait_until(lambda: answers(url) or server.poll() is not None, 240)
     assert server.poll() is None, (HOME / "prefect.log").read_text()
     yield url
     APILogHandler().flush()  # else it would try for a minute to send them to nobody
@@ -171,12 +174,28 @@ def wait_until(happened, seconds: float) -> None:
         time.sleep(0.05)
 
 
+def log_in(api: str, credential: str) -> httpx.Client:
+    """A client of a Prefect server's API that has the credential and a CSRF token."""
+    user, _, password = credential.partition(":")
+    client = httpx.Client(base_url=api, auth=(user, password), timeout=30)
+    token = client.get("/csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
+    client.headers.update({"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token})
+    return client
+
+
 @pytest.fixture(scope="session")
-def api(prefect_server):
+def http(prefect_server):
+    """A client of the Prefect server's API."""
+    with log_in(prefect_server, os.environ["PREFECT_API_AUTH_STRING"]) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def api(http):
     """Ask the Prefect server for the objects of one kind."""
 
     def ask(kind: str, **filters) -> list[dict]:
-        return httpx.post(f"{prefect_server}/{kind}/filter", json=filters).json()
+        return http.post(f"/{kind}/filter", json=filters).raise_for_status().json()
 
     return ask
 
@@ -187,7 +206,7 @@ def own_server(monkeypatch, request, home, unused_port):
     folder = home / request.node.name
     folder.mkdir()
     monkeypatch.setattr(embedded_postgres, "DATA_DIR", folder / "a folder" / "postgres")
-    monkeypatch.setattr(embedded_postgres, "ENV_FILE", folder / ".env")
+    monkeypatch.setattr(project, "ENV_FILE", folder / ".env")
     yield read_settings().model_copy(update={"port": unused_port, "db": "ny_taxi"})
     embedded_postgres.stop(embedded_postgres.DATA_DIR)
 
@@ -197,9 +216,9 @@ def new_database(postgres):
     """Make an empty database; return its settings."""
 
     def make() -> Settings:
-        name = f"test_{next(DATABASES)}"
-        run_outside_transaction(postgres, f"create database {name}")
-        return postgres.model_copy(update={"db": name})
+        settings = postgres.model_copy(update={"db": f"test_{next(DATABASES)}"})
+        create_anew(settings)
+        return settings
 
     return make
 
@@ -216,24 +235,31 @@ def run_outside_transaction(settings: Settings, *statements: str) -> None:
 def database(postgres, monkeypatch) -> Settings:
     """An empty database that the settings in the environment name."""
     settings = postgres.model_copy(update={"db": "warehouse"})
-    create_anew(settings, template="template1")
+    create_anew(settings)
     monkeypatch.setenv("POSTGRES_DB", settings.db)
     return settings
 
 
-def create_anew(settings: Settings, template: str) -> None:
+def create_anew(settings: Settings, template: str = "empty") -> None:
     """Always under the same name, so that dbt need not parse the project for another database."""
     run_outside_transaction(
-        settings.model_copy(update={"db": "postgres"}),
+        embedded_postgres.superuser(HOME / "postgres", settings),
         f"drop database if exists {settings.db} with (force)",
-        f"create database {settings.db} template {template}",
+        f"create database {settings.db} template {template} owner {settings.user}",
+        f"revoke connect, temporary on database {settings.db} from public",
+        f"grant connect on database {settings.db} to analyst",
     )
+
+
+def point_to(settings: Settings) -> None:
+    """Have the settings in the environment name a warehouse, until another one is named."""
+    os.environ |= environment_of(settings.url)
 
 
 @pytest.fixture
 def warehouse(database, prefect_server) -> Settings:
-    """An empty database that the Prefect block `postgres-connector` names."""
-    save_block(database)
+    """An empty database that the settings name, and a Prefect server."""
+    point_to(database)
     return database
 
 
@@ -257,7 +283,7 @@ def land(warehouse):
 def built(new_database, prefect_server) -> Settings:
     """A warehouse with two months in it, built once; tests may only read it."""
     settings = new_database()
-    save_block(settings)
+    point_to(settings)
     for month, rows in ((date(2021, 1, 1), 20_000), (date(2021, 2, 1), 4_000)):
         land_sample(month, rows)
     build_by_hand(settings)
@@ -276,7 +302,7 @@ def build_by_hand(settings: Settings) -> str:
 def built_january(new_database, prefect_server) -> Settings:
     """1,000 rows of January, built once, to be copied."""
     settings = new_database()
-    save_block(settings)
+    point_to(settings)
     january = date(2021, 1, 1)
     land_month(january, str(sample_month(january, 1_000)))
     build()
@@ -286,7 +312,7 @@ def built_january(new_database, prefect_server) -> Settings:
 @pytest.fixture
 def january(warehouse, built_january) -> Settings:
     """The test's warehouse has 1,000 rows of January, and they are built."""
-    save_block(warehouse)
+    point_to(warehouse)
     create_anew(warehouse, template=built_january.db)
     return warehouse
 

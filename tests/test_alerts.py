@@ -1,41 +1,29 @@
-"""Somebody is told when a run fails, once, and whatever happens to the telling."""
+"""A run that fails is reported once, whatever happens to the report."""
 
 import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from werkzeug import Response
 
-from flows.errors import PipelineError
+from flows.errors import PipelineError, UsageError
 from flows.server.alerts import alert
 
 BLOCK = "custom-webhook/on-call"
 
 
 @pytest.fixture
-def received(prefect_server, monkeypatch):
+def received(prefect_server, monkeypatch, httpserver):
     """What arrives at the webhook that `ALERT_BLOCK` names."""
     received = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self):
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    save_webhook(server.server_port)
+    httpserver.expect_request("/secret-path", method="POST").respond_with_handler(
+        lambda request: received.append(request.json) or Response()
+    )
+    save_webhook(httpserver.port)
     monkeypatch.setenv("ALERT_BLOCK", BLOCK)
-    yield received
-    server.shutdown()
-    server.server_close()
+    return received
 
 
 def save_webhook(port: int) -> None:
@@ -73,7 +61,7 @@ def test_a_failed_run_is_one_structured_line_and_one_notification(received, capl
     assert json.loads(notification["text"])["flow_run_id"] == run_id
 
 
-def test_a_run_within_a_run_is_told_of_by_the_outer_one(received, caplog):
+def test_a_run_within_a_run_is_reported_by_the_outer_one(received, caplog):
     @flow(on_failure=[alert])
     def outer() -> None:
         failing()
@@ -81,6 +69,16 @@ def test_a_run_within_a_run_is_told_of_by_the_outer_one(received, caplog):
     outer(return_state=True)
     assert [line["flow"] for line in lines_of(caplog)] == ["outer"]
     assert len(received) == 1
+
+
+def test_wrong_arguments_are_not_reported(received, caplog):
+    @flow(on_failure=[alert])
+    def misused() -> None:
+        raise UsageError("2021-13 is not a month")
+
+    assert misused(return_state=True).is_failed()
+    assert lines_of(caplog) == []
+    assert received == []
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -1,34 +1,49 @@
-"""The role `analyst` reads the marts and the dictionary, and can do nothing else."""
+"""Members of the role `analyst` read the marts and the dictionary, and can do nothing else."""
+
+import subprocess
+import sys
+from datetime import date
 
 import pytest
+from conftest import HOME, build_by_hand, land_sample, point_to, run_query
+from psycopg2.extensions import encrypt_password
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
 
-from flows.laptop.postgres import ensure_server
-from flows.warehouse import connect, ensure_analyst
+from flows import analyst as analysts
+from flows.analyst import add_login, ensure_analyst
+from flows.errors import PipelineError
+from flows.laptop import postgres as embedded_postgres
+from flows.warehouse import Refused, connect
 
 
-@pytest.fixture
-def analyst(built):
-    """The analyst's own settings."""
-    return built.model_copy(update={"user": "analyst", "password": built.analyst_password})
+@pytest.fixture(scope="module")
+def anna(built):
+    """The settings of a person's login."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded_postgres, "DATA_DIR", HOME / "postgres")
+        point_to(built)
+        password = SecretStr(add_login("anna"))
+    return built.model_copy(update={"user": "anna", "password": password})
 
 
-def ask(analyst, statement: str) -> list[tuple]:
-    with connect(analyst) as connection:
-        return connection.exec_driver_sql(statement).fetchall()
+def ask(settings, statement: str) -> list[tuple]:
+    with connect(settings) as connection:
+        result = connection.exec_driver_sql(statement)
+        return result.fetchall() if result.returns_rows else []
 
 
 @pytest.mark.parametrize(
     "table",
     [
-        *("yellow_taxi_trips", "trips_enriched", "rejected_trips", "trip_accounting"),
+        *("yellow_taxi_trips", "trips_enriched", "trip_accounting"),
         *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix"),
         *("taxi_zones", "vendors", "rate_codes", "payment_types", "store_and_fwd_flags"),
     ],
 )
-def test_reads_the_marts_and_the_dictionary(analyst, table):
-    assert ask(analyst, f"select count(*) from {table}") != []
+def test_a_member_reads_the_marts_and_the_dictionary(anna, table):
+    [(count,)] = ask(anna, f"select count(*) from {table}")
+    assert count > 0
 
 
 @pytest.mark.parametrize(
@@ -42,33 +57,158 @@ def test_reads_the_marts_and_the_dictionary(analyst, table):
         "create table mine (x int)",
         "create schema mine",
         "drop table yellow_taxi_trips",
+        "lock table yellow_taxi_trips in access exclusive mode",
         "copy yellow_taxi_trips to program 'cat'",
     ],
 )
-def test_can_do_nothing_else(analyst, statement):
+def test_a_member_can_do_nothing_else(anna, statement):
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
-        ask(analyst, statement)
+        ask(anna, statement)
 
 
-def test_its_password_follows_the_setting(analyst, postgres):
-    for password in (SecretStr("n'ew"), analyst.password):
-        with connect(postgres) as owner:
-            ensure_analyst(owner, password)
-        ask(analyst.model_copy(update={"password": password}), "select 1")
+class TestAMemberCannotDisturbOthers:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "create temporary table full_disk as select generate_series(1, 9)",
+            "select lo_create(0)",
+            "select lo_creat(-1)",
+            "select lo_from_bytea(0, 'x')",
+            "select pg_advisory_lock(1)",
+            "select pg_try_advisory_lock(1, 2)",
+            "select pg_advisory_xact_lock_shared(1)",
+            "alter role analyst set search_path = nowhere",
+            "alter role analyst password 'mine'",
+            "set role analyst",
+            "alter role root set search_path = nowhere",
+            "set temp_file_limit = -1",
+        ],
+    )
+    def test_by_a_statement(self, anna, statement):
+        with pytest.raises(ProgrammingError, match=r"permission denied|must be"):
+            ask(anna, statement)
+
+    def test_by_temporary_files_without_a_limit(self, anna, built):
+        show = "select current_setting('temp_file_limit')"
+        assert ask(anna, show) == [("2GB",)]
+        assert ask(built, show) == [("-1",)]
+
+    @pytest.mark.parametrize("name", ["postgres", "template1", "empty"])
+    def test_in_another_database(self, anna, name, superuser):
+        run_query(superuser, "revoke connect on database empty from analyst")
+        with pytest.raises(Refused, match="permission denied for database"):
+            ask(anna.model_copy(update={"db": name}), "select 1")
 
 
-def test_is_made_by_a_run(own_server):
-    """Where the server is new, and nobody has made the role."""
-    with connect(ensure_server(own_server)) as owner:
-        ensure_analyst(owner, own_server.analyst_password)
-    analyst = {"user": "analyst", "password": own_server.analyst_password}
-    ask(own_server.model_copy(update=analyst), "select 1")
+class TestALogin:
+    @pytest.fixture(autouse=True)
+    def at_home(self, built, monkeypatch):
+        monkeypatch.setattr(embedded_postgres, "DATA_DIR", HOME / "postgres")
+        point_to(built)
+
+    def test_gets_another_password_on_command_only(self, built):
+        bob = built.model_copy(update={"user": "bob", "password": SecretStr(add_login("bob"))})
+        with connect(built) as owner:
+            ensure_analyst(owner)  # as each run does
+        assert ask(bob, "select 1") == [(1,)]
+        again = bob.model_copy(update={"password": SecretStr(add_login("bob"))})
+        assert ask(again, "select 1") == [(1,)]
+        with pytest.raises(Refused, match="password authentication failed"):
+            ask(bob, "select 1")
+
+    @pytest.mark.parametrize("name", ["taxi", "analyst", "nyc_taxi_superuser"])
+    def test_takes_no_role_that_exists_already(self, built, name):
+        with pytest.raises(PipelineError, match=f"a role {name} exists already"):
+            add_login(name)
+        assert ask(built, "select 1") == [(1,)]
+
+    def test_has_any_name(self, built):
+        name = 'O\'Neill "the boss"; drop table vendors'
+        login = {"user": name, "password": SecretStr(add_login(name))}
+        assert ask(built.model_copy(update=login), "select 1") == [(1,)]
+
+    def test_is_made_by_an_administrator_where_we_may_not_make_roles(self, built, monkeypatch):
+        monkeypatch.setattr(analysts, "administrator", lambda url: url)
+        with pytest.raises(PipelineError) as refusal:
+            add_login("carl")
+        assert 'create role "carl" login' in str(refusal.value)
+        assert 'grant "analyst" to "carl" with inherit true, set false' in str(refusal.value)
+
+    def test_comes_from_the_command_line(self, built):
+        result = subprocess.run(
+            [sys.executable, "-m", "flows.analyst"], capture_output=True, text=True
+        )
+        assert (result.returncode, result.stderr) == (1, "usage: make analyst NAME=anna\n")
 
 
-def test_every_mart_is_described_where_people_look(analyst):
+class TestARoleThatIsNotOurs:
+    @pytest.fixture
+    def foreign(self, superuser, database):
+        """A superuser `analyst` who was there before."""
+        run_query(superuser, "comment on role analyst is null; alter role analyst login superuser")
+        verifier = "alter role analyst password '{}'"
+        with connect(superuser) as connection:
+            driver = connection.connection.driver_connection
+            known = encrypt_password("theirs", "analyst", driver, "scram-sha-256")
+        run_query(superuser, verifier.format(known))
+        yield database.model_copy(update={"user": "analyst", "password": SecretStr("theirs")})
+        run_query(superuser, "alter role analyst nologin nosuperuser password null")
+        run_query(superuser, f"comment on role analyst is '{analysts.MARK}'")
+
+    @pytest.mark.usefixtures("prefect_server")
+    def test_keeps_its_password_and_gets_nothing(self, foreign, database, superuser, january):
+        with connect(superuser) as owner:
+            ensure_analyst(owner)
+        build_by_hand(database)
+        assert ask(foreign, "select rolsuper from pg_roles where rolname = 'analyst'") == [(True,)]
+        granted = "select from information_schema.role_table_grants where grantee = 'analyst'"
+        assert run_query(superuser.model_copy(update={"db": database.db}), granted) == []
+
+    def test_takes_no_logins(self, foreign, database, monkeypatch):
+        monkeypatch.setattr(embedded_postgres, "DATA_DIR", HOME / "postgres")
+        point_to(database)
+        with pytest.raises(PipelineError, match="the role analyst is not this project's"):
+            add_login("dora")
+
+
+def test_the_role_is_made_by_a_run_where_we_may_make_roles(superuser, database):
+    """On servers that are not the project's own."""
+    run_query(
+        superuser,
+        "alter role analyst rename to put_aside; create role maker createrole login password 'm';"
+        f"grant connect on database {database.db} to maker",
+    )
+    try:
+        maker = database.model_copy(update={"user": "maker", "password": SecretStr("m")})
+        with connect(maker) as connection:
+            ensure_analyst(connection)
+            ensure_analyst(connection)
+        [made] = run_query(
+            superuser,
+            "select rolcanlogin, shobj_description(oid, 'pg_authid') from pg_roles"
+            " where rolname = 'analyst'",
+        )
+        assert made == (False, analysts.MARK)
+    finally:
+        run_query(superuser, "drop role if exists analyst; alter role put_aside rename to analyst")
+
+
+def test_an_owners_own_grants_survive_a_build(superuser, january, built_january):
+    run_query(superuser, "create role colleague")
+    run_query(january, "grant select on vendors, daily_trips to colleague")
+    land_sample(date(2021, 2, 1), 100)
+    build_by_hand(january)
+    for table in ("vendors", "daily_trips"):
+        may = f"select has_table_privilege('colleague', '{table}', 'select')"
+        assert run_query(january, may) == [(True,)]
+    run_query(january, "revoke select on vendors, daily_trips from colleague")
+    run_query(superuser, "drop role colleague")
+
+
+def test_every_mart_is_described_where_people_look(anna):
     """psql's \\d+ and pgAdmin show these comments."""
     undescribed = ask(
-        analyst,
+        anna,
         "select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid"
         " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v')"
         " and a.attnum > 0"

@@ -1,18 +1,17 @@
-"""A backfill: shared out to workers, one of which is killed, with a month that can't be had."""
+"""A backfill over two workers, one of which is killed, with a month whose file is broken."""
 
+import json
 import re
 import subprocess
 import threading
 from datetime import date
 from types import SimpleNamespace
 
-import httpx
 import pytest
-from conftest import free_port, run_query, start_service, wait_until
+from conftest import free_port, point_to, run_query, start_service, wait_until
 
 from flows.backfill import backfill, land_on_a_worker
 from flows.laptop.sample import sample_month
-from flows.warehouse import save_block
 
 MONTHS = [date(2020, month, 1) for month in range(1, 13)]
 BROKEN = MONTHS[5]
@@ -27,7 +26,7 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
     and started again. In the second one, June is mended.
     """
     database = new_database()
-    save_block(database)
+    point_to(database)
     folder = tmp_path_factory.mktemp("trips")
     for month in MONTHS:
         content = sample_month(month, ROWS).read_bytes()
@@ -95,13 +94,24 @@ def test_a_month_that_fails_does_not_stop_the_others(backfilled):
     assert backfilled.after_first == {month: ROWS for month in MONTHS if month != BROKEN}
 
 
-def test_the_end_says_which_months_are_not_there(backfilled):
+def test_the_end_names_the_months_that_failed(backfilled):
     assert backfilled.exit_code == 1
     first = backfilled.first
     assert first["name"] == "backfill 2020-01..2020-12"
     assert first["state_type"] == "FAILED"
-    assert "1 of 12 months are not there, the others are: 2020-06: " in first["state"]["message"]
-    assert "the gzip file is damaged" in first["state"]["message"]
+    message = first["state"]["message"].partition("PipelineError: ")[2]
+    assert message == (
+        "1 of 12 months failed (the rest are loaded): 2020-06. The log has the reasons"
+    )
+
+
+def test_the_reason_of_each_failed_month_is_a_line_of_the_log_and_of_an_artifact(backfilled, api):
+    of_the_run = {"flow_run_id": {"any_": [backfilled.first["id"]]}}
+    lines = [line["message"] for line in api("logs", logs=of_the_run)]
+    [reason] = [line for line in lines if line.startswith("2020-06: ")]
+    assert "the gzip file is damaged" in reason
+    [artifact] = api("artifacts", artifacts={**of_the_run, "key": {"any_": ["failed-months"]}})
+    assert json.loads(artifact["data"]) == [{"month": "2020-06", "reason": reason[9:]}]
 
 
 def test_both_workers_have_their_share(backfilled, api):
@@ -126,7 +136,7 @@ def test_every_month_is_there_once_although_a_worker_was_killed(backfilled):
     assert run_query(backfilled.database, twice) == []
 
 
-def test_a_month_whose_run_is_lost_is_tried_again(backfilled, api, prefect_server, monkeypatch):
+def test_a_month_whose_run_is_lost_is_tried_again(backfilled, api, http, monkeypatch):
     """The run is set to Crashed as the automation does it; no worker is there to take it."""
     monkeypatch.setattr(land_on_a_worker, "retry_delay_seconds", [0, 0, 0])
     lost_one = {"name": {"any_": ["land 2020-01"]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
@@ -135,10 +145,8 @@ def test_a_month_whose_run_is_lost_is_tried_again(backfilled, api, prefect_serve
     def answer(state: str) -> None:
         wait_until(lambda: api("flow_runs", flow_runs=lost_one), 30)
         [run] = api("flow_runs", flow_runs=lost_one)
-        httpx.post(
-            f"{prefect_server}/flow_runs/{run['id']}/set_state",
-            json={"state": {"type": state}, "force": True},
-        ).raise_for_status()
+        forced = {"state": {"type": state}, "force": True}
+        http.post(f"/flow_runs/{run['id']}/set_state", json=forced).raise_for_status()
         handled.append(run["id"])
 
     waiting = threading.Thread(target=land_on_a_worker, args=(MONTHS[0], {"source": "sample"}))

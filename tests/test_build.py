@@ -12,13 +12,12 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
-from conftest import build_by_hand, load_file, run_query, start_dbt
+from conftest import build_by_hand, load_file, point_to, run_query, start_dbt
 
 from flows.build import PROJECT, build, check_table_name
 from flows.errors import PipelineError, UsageError
 from flows.laptop.sample import sample_month
 from flows.settings import ROOT
-from flows.warehouse import save_block
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 ROWS = 20_000  # of January in the built warehouse; February has 4,000
@@ -339,7 +338,7 @@ def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, tmp_path):
 def odd_trips(new_database, prefect_server, tmp_path_factory):
     """A built warehouse with trips that are valid, but odd, and what dbt said of them."""
     settings = new_database()
-    save_block(settings)
+    point_to(settings)
     path = tmp_path_factory.mktemp("odd") / "trips.csv"
     trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).head(12)
     trips["passenger_count"] = trips["payment_type"] = "1"

@@ -1,15 +1,17 @@
-"""What a Prefect server is told of this project, and what its UI shows of it."""
+"""What a Prefect server knows of this project, and what its UI shows of it."""
 
-import httpx
 import pytest
+from conftest import point_to, wait_until
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.settings import get_current_settings
 
 from flows.backfill import backfill
 from flows.build import build
 from flows.elt import elt
 from flows.errors import PipelineError
 from flows.land import land
-from flows.server.deploy import LOST_RUNS, deploy
-from flows.warehouse import save_block
+from flows.server import deploy as module
+from flows.server.deploy import deploy
 
 FLOWS = {
     "elt/monthly": elt,
@@ -22,7 +24,7 @@ FLOWS = {
 @pytest.fixture(scope="module")
 def deployed(new_database, api):
     """The deployments by name, after `flows.server.deploy` has been run twice."""
-    save_block(new_database())
+    point_to(new_database())
     deploy()
     deploy()
     flows = {found["id"]: found["name"] for found in api("flows")}
@@ -48,7 +50,19 @@ def test_the_monthly_run_asks_for_the_latest_month_on_its_schedule(deployed):
     assert schedule["schedule"]["timezone"] == "America/New_York"
 
 
-def test_where_the_project_is_is_the_workers_to_say(deployed):
+@pytest.mark.usefixtures("deployed")
+def test_the_monthly_run_is_scheduled(api, home):
+    """SQLAlchemy 2.1 made Prefect's scheduler fail each minute, so that no run ever began."""
+    of_elt = {"flows": {"name": {"any_": ["elt"]}}, "deployments": {"name": {"any_": ["monthly"]}}}
+    waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    wait_until(lambda: api("flow_runs", **of_elt, **waiting), 60)
+    run = api("flow_runs", **of_elt, **waiting)[0]
+    assert run["auto_scheduled"]
+    assert run["parameters"] == {"months": "latest"}
+    assert "Can't evaluate bulk DML" not in (home / "prefect.log").read_text()
+
+
+def test_each_worker_says_where_the_project_is_on_its_machine(deployed):
     for deployment in deployed.values():
         assert deployment["pull_steps"] == [
             {
@@ -68,22 +82,57 @@ def test_one_backfill_runs_at_a_time_and_the_others_wait(deployed):
 
 @pytest.mark.usefixtures("deployed")
 def test_nothing_is_there_twice(api):
-    assert [automation["name"] for automation in api("automations")] == [LOST_RUNS]
+    assert [automation["name"] for automation in api("automations")] == [
+        "nyc-taxi: runs whose worker was lost"
+    ]
     limits = [limit["name"] for limit in api("v2/concurrency_limits")]
     assert limits.count("warehouse-loads") == 1
     assert [(pool["name"], pool["type"]) for pool in api("work_pools")] == [("nyc-taxi", "process")]
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_limit_that_somebody_has_changed_stays(prefect_server):
-    url = f"{prefect_server}/v2/concurrency_limits/warehouse-loads"
-    httpx.patch(url, json={"limit": 2}).raise_for_status()
+def test_a_limit_that_was_edited_stays_as_it_is(http):
+    path = "/v2/concurrency_limits/warehouse-loads"
+    http.patch(path, json={"limit": 2}).raise_for_status()
     deploy()
-    assert httpx.get(url).json()["limit"] == 2
+    assert http.get(path).json()["limit"] == 2
 
 
 @pytest.mark.usefixtures("deployed")
-def test_an_alert_block_that_does_not_exist_is_one_clear_line(monkeypatch):
-    monkeypatch.setenv("ALERT_BLOCK", "slack-webhook/none")
-    with pytest.raises(PipelineError, match="ALERT_BLOCK is 'slack-webhook/none': Unable to find"):
+def test_a_lost_run_is_alerted_through_the_block_that_the_settings_name(api, http, monkeypatch):
+    webhook = CustomWebhookNotificationBlock(name="lost", url="http://127.0.0.1:9/")
+    document = str(webhook.save("lost-runs", overwrite=True))
+    monkeypatch.setenv("ALERT_BLOCK", "custom-webhook/lost-runs")
+    deploy()
+    [automation] = api("automations")
+    kinds = [action["type"] for action in automation["actions"]]
+    assert kinds == ["change-flow-run-state", "send-notification"]
+    assert automation["actions"][1]["block_document_id"] == document
+    assert automation["trigger"]["within"] == 3 * heartbeat_seconds()
+
+
+def heartbeat_seconds() -> int:
+    return get_current_settings().flows.heartbeat_frequency
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize("block", ["slack-webhook/none", "no block"])
+def test_an_alert_block_that_does_not_exist_is_one_clear_line(monkeypatch, block):
+    monkeypatch.setenv("ALERT_BLOCK", block)
+    line = f"ALERT_BLOCK is '{block}', and Prefect has no such block. Write it as type/name, "
+    with pytest.raises(PipelineError, match=line):
         deploy()
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("deployments: [{name: x}]", "failed: .+"), ("deployments: [", "failed: .+")],
+)
+def test_deployments_that_prefect_refuses_are_one_clear_line(
+    monkeypatch, tmp_path, content, reason
+):
+    (tmp_path / "prefect.yaml").write_text(content)
+    monkeypatch.setattr(module, "HERE", tmp_path)
+    with pytest.raises(PipelineError, match=f"^prefect deploy --all {reason}$"):
+        module.save_deployments()

@@ -14,14 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import load_file, run_query, start_dbt, wait_until
+from conftest import load_file, point_to, run_query, start_dbt, wait_until
 
 from flows.errors import PipelineError
 from flows.fetch import download
 from flows.laptop import postgres as embedded_postgres
 from flows.laptop.sample import sample_month
 from flows.settings import ROOT
-from flows.warehouse import connect, save_block
+from flows.warehouse import connect
 
 JANUARY = date(2021, 1, 1)
 OLD, NEW = 1_000, 5_000  # raw rows of January
@@ -115,7 +115,7 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
     own_server, prefect_server, tmp_path, monkeypatch
 ):
     embedded_postgres.ensure_server(own_server)
-    save_block(own_server)
+    point_to(own_server)
     monkeypatch.setenv("POSTGRES_PORT", str(own_server.port))
     monkeypatch.setenv("POSTGRES_DB", own_server.db)
 
@@ -124,7 +124,7 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
         wait_until(lambda: run_query(own_server, activity), 60)
         stop = ("pg_ctl", "stop", "-w", "-m", "immediate", "-D", embedded_postgres.DATA_DIR)
         embedded_postgres.run_as_owner(*stop)
-        embedded_postgres.start(embedded_postgres.DATA_DIR, own_server)
+        embedded_postgres.start(embedded_postgres.DATA_DIR, own_server.port, own_server.host)
 
     run = start_run(str(big_month(tmp_path, 120)))
     stop_hard_during("select from pg_stat_progress_copy where tuples_processed > 0")
@@ -178,7 +178,7 @@ def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(
     monkeypatch.setattr(embedded_postgres, "DATA_DIR", disk / "postgres")
     embedded_postgres.ensure_server(own_server)
     try:
-        save_block(own_server)
+        point_to(own_server)
         small = sample_month(JANUARY, OLD)
         load_file(small, JANUARY)
         big = big_month(tmp_path, 200)

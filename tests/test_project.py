@@ -1,13 +1,19 @@
 """What must agree between the files that share the settings, and what must not be in any."""
 
 import configparser
+import json
+import os
 import re
 import subprocess
 
 import pytest
 import yaml
+from conftest import compose_script, run_outside_transaction, run_query
+from pydantic import SecretStr
 
+from flows.laptop import postgres as embedded_postgres
 from flows.settings import ROOT, Settings
+from flows.warehouse import Refused, check_rights, connect
 
 DEFAULTS = {
     "POSTGRES_HOST": "localhost",
@@ -25,14 +31,15 @@ def read(name: str) -> str:
 class TestSettings:
     def test_of_the_flows(self, monkeypatch):
         for name in DEFAULTS:
-            monkeypatch.delenv(name)
+            monkeypatch.delenv(name, raising=False)
         settings = Settings(_env_file=None)
         assert settings.url.render_as_string(hide_password=False) == (
             "postgresql+psycopg2://root:root@localhost:5432/ny_taxi"
         )
 
     def test_of_the_example(self):
-        found = dict(line.split("=") for line in read(".env.example").splitlines() if "=" in line)
+        lines = read(".env.example").replace("#POSTGRES", "POSTGRES").splitlines()
+        found = dict(line.split("=") for line in lines if "=" in line and line[0] != "#")
         assert DEFAULTS.items() <= found.items()
 
     def test_of_dbt(self):
@@ -43,8 +50,7 @@ class TestSettings:
 
     def test_of_docker_compose(self):
         found = set(re.findall(r"\$\{(POSTGRES_\w+):-(\w+)}", read("docker-compose.yml")))
-        analyst = ("POSTGRES_ANALYST_PASSWORD", "analyst")
-        assert found == DEFAULTS.items() - {("POSTGRES_HOST", "localhost")} | {analyst}
+        assert found == DEFAULTS.items() - {("POSTGRES_HOST", "localhost")}
 
 
 class TestDockerCompose:
@@ -58,7 +64,7 @@ class TestDockerCompose:
     def test_pins_every_image(self):
         images = {service["image"] for service in self.services.values()} - {"nyc-taxi-elt"}
         assert all(re.search(r":\d+\.\d+$", image) for image in images)
-        assert re.search(r"^FROM python:3\.\d+-slim-\w+$", read("Dockerfile"), re.MULTILINE)
+        assert re.search(r"^FROM python:3\.\d+\.\d+-slim-\w+$", read("Dockerfile"), re.MULTILINE)
 
     def test_checks_the_health_of_all_that_stays_up(self):
         staying = [service for service in self.services.values() if "restart" in service]
@@ -72,16 +78,99 @@ class TestDockerCompose:
     def test_the_worker_is_not_root(self):
         assert re.search(r"^USER taxi$", read("Dockerfile"), re.MULTILINE)
 
-    def test_the_worker_is_that_of_make_worker_and_supervisor_runs_it_too(self):
-        worker = self.services["worker"]["command"].removesuffix(" --with-healthcheck")
+    def test_its_worker_is_that_of_make_worker_and_supervisor_runs_it_too(self):
+        worker = "python -m flows.server.worker"
+        assert self.services["worker"]["command"] == f"{worker} --with-healthcheck"
         assert f"exec $(BIN)/{worker}\n" in read("Makefile")
         supervisor = configparser.RawConfigParser(inline_comment_prefixes=";")
         supervisor.read(ROOT / "flows/server/supervisord.conf")
-        server = supervisor["program:server"]["command"].replace(
-            '"%(ENV_TAXI_PROJECT)s/.venv/bin/prefect"', "prefect"
+        python = '"%(here)s/../../.venv/bin/python"'
+        assert supervisor["program:worker"]["command"] == worker.replace("python", python)
+        server = self.services["prefect"]["command"]
+        assert supervisor["program:server"]["command"] == f"{python} -m {server}"
+
+    def test_its_programs_have_the_secrets_that_it_has_made(self, tmp_path):
+        """The scripts of the containers, run on this machine."""
+        script = compose_script("make_secrets", tmp_path)
+        subprocess.run(["bash", "-c", script], check=True)
+        made = (tmp_path / "prefect.env").read_text()
+        subprocess.run(["bash", "-c", script], check=True)
+        assert (tmp_path / "prefect.env").read_text() == made
+        [entrypoint] = re.findall(r"^ENTRYPOINT (.+)$", read("Dockerfile"), re.MULTILINE)
+        command = [part.replace("/secrets", str(tmp_path)) for part in json.loads(entrypoint)]
+        environment = {"PATH": os.environ["PATH"]}
+        output = subprocess.run([*command, "env"], env=environment, capture_output=True, text=True)
+        secrets = dict(line.split("=", 1) for line in output.stdout.splitlines())
+        credential = secrets["PREFECT_API_AUTH_STRING"]
+        assert re.fullmatch(r"admin:[\w-]{32}", credential)
+        assert secrets["PREFECT_SERVER_API_AUTH_STRING"] == credential
+        assert secrets["PREFECT_SERVER_DATABASE_PASSWORD"] not in credential
+
+    def test_prefects_role_owns_its_database_and_nothing_more(self, superuser, tmp_path):
+        (tmp_path / "prefect.env").write_text("PREFECT_SERVER_DATABASE_PASSWORD=s3cret\n")
+        environment = {
+            "PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}",
+            "PGHOST": superuser.host,
+            "PGPORT": str(superuser.port),
+            "PGPASSWORD": superuser.password.get_secret_value(),
+            "POSTGRES_USER": superuser.user,
+            "POSTGRES_DB": superuser.db,
+        }
+        script = compose_script("create_prefect", tmp_path)
+        subprocess.run(["bash", "-ec", script], env=os.environ | environment, check=True)
+        role = {"user": "prefect", "db": "prefect", "password": SecretStr("s3cret")}
+        prefect = superuser.model_copy(update=role)
+        owned = (
+            "select datname, not (rolsuper or rolcreatedb or rolcreaterole) from pg_database "
+            "join pg_roles on pg_roles.oid = datdba where rolname = current_user"
         )
-        assert server == self.services["prefect"]["command"]
-        assert supervisor["program:worker"]["command"].endswith(" worker")
+        assert run_query(prefect, owned) == [("prefect", True)]
+        run_query(prefect, "create extension pg_trgm")
+        run_outside_transaction(superuser, "drop database prefect", "drop role prefect")
+
+    def test_its_superuser_has_no_password_and_its_owner_owns_the_warehouse_alone(self, own_server):
+        """The script of the container, run on a new server of this machine."""
+        embedded_postgres.start(embedded_postgres.DATA_DIR, own_server.port, own_server.host)
+        superuser = embedded_postgres.superuser(embedded_postgres.DATA_DIR, own_server)
+        config = yaml.safe_load(read("docker-compose.yml"))["configs"]
+        script = config["create_owner"]["content"].replace("$$", "$")
+        script = script.replace("/database.sql", str(ROOT / config["database_sql"]["file"]))
+        environment = {
+            "PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}",
+            "PGHOST": own_server.host,
+            "PGPORT": str(own_server.port),
+            "PGPASSWORD": superuser.password.get_secret_value(),
+            "POSTGRES_USER": superuser.user,
+            "POSTGRES_DB": superuser.db,
+            "OWNER": "root",
+            "OWNER_PASSWORD": "ro'ot",
+            "OWNER_DATABASE": "ny_taxi",
+        }
+        subprocess.run(["bash", "-ec", script], env=os.environ | environment, check=True)
+        with pytest.raises(Refused, match="password authentication failed"), connect(superuser):
+            pass
+        root = {"user": "root", "password": SecretStr("ro'ot")}
+        owner = own_server.model_copy(update=root)
+        rights = (
+            "select rolsuper or rolcreatedb or rolcreaterole from pg_roles where rolname = user"
+        )
+        assert run_query(owner, rights) == [(False,)]
+        with connect(owner) as connection:
+            check_rights(connection)
+        log = (embedded_postgres.DATA_DIR / "server.log").read_text()
+        assert "ro'ot" not in log
+
+    def test_pgadmin_connects_as_the_owner(self):
+        servers = json.loads(
+            re.sub(
+                r"\$\{\w+:-(\w+)}",
+                r"\1",
+                yaml.safe_load(read("docker-compose.yml"))["configs"]["pgadmin_servers"]["content"],
+            )
+        )
+        assert servers["Servers"]["1"]["Username"] == DEFAULTS["POSTGRES_USER"]
+        owner = self.services["postgres"]["environment"]["OWNER"]
+        assert owner == "${POSTGRES_USER:-root}"
 
     def test_keeps_postgres_18s_data_where_its_image_has_it(self):
         assert self.services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
@@ -102,5 +191,5 @@ def test_no_data_is_in_the_repository():
 
 
 def test_the_readme_names_only_make_targets_that_exist():
-    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z]+)", read("README.md"))) - {"alone"} <= targets
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z-]+)", read("README.md"))) - {"alone"} <= targets

@@ -6,15 +6,14 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-import httpx
 import pytest
-from conftest import build_by_hand, load_file
+from conftest import build_by_hand, load_file, point_to
 from sqlalchemy import text
 
 from flows import report
 from flows.laptop.sample import sample_month
 from flows.summary import Summary
-from flows.warehouse import connect, save_block
+from flows.warehouse import connect
 
 JANUARY, MARCH = date(2021, 1, 1), date(2021, 3, 1)
 NASTY = "<script>alert('zone')</script> | & \"Co\""
@@ -24,7 +23,7 @@ NASTY = "<script>alert('zone')</script> | & \"Co\""
 def built(new_database, prefect_server):
     """A warehouse with two months in it, built once; tests may only read it."""
     settings = new_database()
-    save_block(settings)
+    point_to(settings)
     for month, rows in ((JANUARY, 4_000), (MARCH, 1_000)):
         path = sample_month(month, rows)
         load_file(path, month)
@@ -47,7 +46,7 @@ def page(built, folder) -> str:
     """The page of the built warehouse."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "PAGE", folder / "report.html")
-        save_block(built)
+        point_to(built)
         path = report.report("yellow_taxi_trips")
     assert path == folder / "report.html"
     return path.read_text()
@@ -114,8 +113,8 @@ def test_what_data_says_is_no_html(page):
     assert "&lt;script&gt;alert(&#x27;zone&#x27;)&lt;/script&gt; | &amp; &quot;Co&quot;" in labels
 
 
-def test_the_artifact_says_the_same(page, facts, prefect_server):
-    found = httpx.post(f"{prefect_server}/artifacts/latest/filter", json={}).json()
+def test_the_artifact_says_the_same(page, facts, api):
+    found = api("artifacts/latest")
     [said] = [artifact["data"] for artifact in found if artifact["key"] == "report"]
     assert f"**{facts.totals['trips']:,.0f}** trips" in said
     assert "| All months | 5,000 |" in said

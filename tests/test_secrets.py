@@ -8,7 +8,7 @@ import pytest
 
 from flows.errors import PipelineError
 from flows.settings import ROOT
-from flows.warehouse import connect, save_block
+from flows.warehouse import connect
 
 SPELLINGS = (str, quote, quote_plus, lambda text: json.dumps(text)[1:-1])
 
@@ -16,9 +16,7 @@ SPELLINGS = (str, quote, quote_plus, lambda text: json.dumps(text)[1:-1])
 @pytest.fixture
 def secrets(built) -> set[str]:
     """The suite's passwords, in whatever way they may be written."""
-    passwords = (built.password.get_secret_value(), built.analyst_password.get_secret_value())
-    assert passwords[1] == "analyst"  # the default, which is the role's name too
-    return {spell(passwords[0]) for spell in SPELLINGS}
+    return {spell(built.password.get_secret_value()) for spell in SPELLINGS}
 
 
 def test_in_no_log_artifact_parameter_or_state_of_prefects(api, secrets):
@@ -30,7 +28,7 @@ def test_in_no_log_artifact_parameter_or_state_of_prefects(api, secrets):
 
 
 def test_in_no_file_that_a_run_leaves(home, secrets):
-    folders = (home, ROOT / "data", ROOT / "dbt_project" / "logs", ROOT / "dbt_project" / "target")
+    folders = (home, ROOT / "dbt_project" / "logs", ROOT / "dbt_project" / "target")
     files = [path for folder in folders for path in folder.rglob("*") if is_text_of_ours(path)]
     assert len(files) > 3
     for path in files:
@@ -45,8 +43,10 @@ def is_text_of_ours(path: Path) -> bool:
 
 
 def test_in_no_exception(built, unused_port, secrets):
-    save_block(built.model_copy(update={"port": unused_port}))
-    with pytest.raises(PipelineError) as refusal, connect():
+    with (
+        pytest.raises(PipelineError) as refusal,
+        connect(built.model_copy(update={"port": unused_port})),
+    ):
         pass
     for said in (str(refusal.value), repr(refusal.value), repr(built), str(built.url)):
         assert not [secret for secret in secrets if secret in said]

@@ -5,10 +5,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, run_query
+from conftest import build_by_hand, load_file, point_to, run_query
 
 from flows.laptop.sample import sample_month
-from flows.warehouse import save_block
 
 FEBRUARY = date(2021, 2, 1)
 
@@ -33,7 +32,7 @@ def before(new_database):
 def upgraded(before, prefect_server):
     """The same, in which February has been landed, and the models have been built."""
     settings, _ = before
-    save_block(settings)
+    point_to(settings)
     load_file(sample_month(FEBRUARY, 1_000), FEBRUARY)
     build_by_hand(settings)
     return settings

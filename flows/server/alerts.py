@@ -1,4 +1,4 @@
-"""Alerts: somebody is told when a run fails."""
+"""Alerts: a run that fails is reported."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ from prefect.flows import Flow
 from prefect.settings import get_current_settings
 from prefect.states import State
 
+from flows.errors import UsageError
 from flows.settings import read_settings
 
 logger = logging.getLogger("prefect.alerts")
@@ -18,12 +19,13 @@ def alert(flow: Flow, run: FlowRun, state: State) -> None:
     """Write one line of JSON about a run that failed, and send it where `ALERT_BLOCK` says.
 
     `ALERT_BLOCK` names a notification block of Prefect's as `type/name`, such as
-    `slack-webhook/on-call`. A run that is part of another one is that one's to tell.
+    `slack-webhook/on-call`. A run that is part of another one is reported by its parent. Wrong
+    arguments are reported to whoever gave them, and to no one else.
     """
-    if run.parent_task_run_id:
+    if run.parent_task_run_id or isinstance(state.result(raise_on_failure=False), UsageError):
         return
     ui_url = get_current_settings().ui_url
-    said = json.dumps(
+    line = json.dumps(
         {
             "event": "flow-run-failed",
             "flow": flow.name,
@@ -35,10 +37,10 @@ def alert(flow: Flow, run: FlowRun, state: State) -> None:
         },
         ensure_ascii=False,
     )
-    logger.error(said)
+    logger.error(line)
     if block := read_settings().alert_block:
         try:
-            Block.load(block).notify(said, subject=f"{run.name}: {state.name}")
+            Block.load(block).notify(line, subject=f"{run.name}: {state.name}")
         except Exception as error:  # whatever it is, it must not hide the failure itself
-            # Its kind alone: what it says may hold the block's URL, which is often a secret.
+            # Only its type: its message may hold the block's URL, which is often a secret.
             logger.error("ALERT_BLOCK %s can't be sent to: %s", block, type(error).__name__)

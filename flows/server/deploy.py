@@ -1,4 +1,4 @@
-"""Deploy: what a Prefect server needs to know of this project, however often it is told.
+"""Deploy: register this project with Prefect's server; safe to repeat.
 
 python -m flows.server.deploy
 """
@@ -7,38 +7,33 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
+import yaml
 from prefect.automations import Automation
-from prefect.blocks.core import Block
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, SendNotification
-from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.events.schemas.events import ResourceSpecification
+from prefect.events.actions import SendNotification
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from flows.errors import PipelineError, first_line
-from flows.laptop.postgres import ensure_warehouse
+from flows.errors import PipelineError
 from flows.load import LIMIT
+from flows.server.worker import WORK_POOL
 from flows.settings import ROOT, read_settings
+from flows.warehouse import ensure_warehouse
 
-WORK_POOL = "nyc-taxi"
+HERE = Path(__file__).parent
 LOADS_AT_ONCE = 4  # each keeps a core of PostgreSQL's busy
-LOST_RUNS = "nyc-taxi: runs whose worker was lost"
-HEARTBEAT = timedelta(seconds=30)  # as pyproject.toml has it under tool.prefect.flows
 
 
 def deploy() -> None:
     """Make the block, the work pool, the limit on loads, the deployments and the automation.
 
-    What exists already and can be edited in Prefect's UI is left as it is, but for the
+    What exists already and can be edited in Prefect's UI is left as it is, except for the
     deployments, which are those of `prefect.yaml`, and the automation.
 
     Raises:
-        PipelineError: there is no warehouse, or Prefect refuses a deployment.
+        PipelineError: the warehouse can't be reached, or Prefect refuses a deployment.
     """
     ensure_warehouse()
     with get_client(sync_client=True) as client:
@@ -48,73 +43,64 @@ def deploy() -> None:
             client.read_global_concurrency_limit_by_name(LIMIT)
         except ObjectNotFound:
             client.upsert_global_concurrency_limit_by_name(LIMIT, LOADS_AT_ONCE)
-    save_automation(end_lost_runs())
+        automation = lost_runs(client)
+    save_automation(automation)
+    save_deployments()
+
+
+def save_deployments() -> None:
+    """Create the deployments of `prefect.yaml`, or replace them; only the command line reads it.
+
+    Raises:
+        PipelineError: Prefect refuses one; the message ends with the last line of its output.
+    """
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     result = subprocess.run(
-        [
-            Path(sys.executable).with_name("prefect"),
-            "--no-prompt",
-            "deploy",
-            "--all",
-            "--prefect-file",
-            "flows/server/prefect.yaml",
-        ],
+        [*command, "--prefect-file", HERE / "prefect.yaml"],
         cwd=ROOT,
-        # Where the project is on this machine is not what the workers are to be told.
+        # Each worker fills in where the project is on its machine; ours must not be written down.
         env={name: value for name, value in os.environ.items() if name != "TAXI_PROJECT"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
     if result.returncode:
-        raise PipelineError(f"prefect deploy --all: {result.stdout.strip().splitlines()[-1]}")
+        reason = result.stdout.strip().rpartition("\n")[2] or f"exit code {result.returncode}"
+        raise PipelineError(f"prefect deploy --all failed: {reason}")
 
 
-def end_lost_runs() -> Automation:
-    """An automation: a run that is not heard of for three heartbeats has crashed, and is told of.
+def lost_runs(client: SyncPrefectClient) -> Automation:
+    """The automation that ends lost runs; with `ALERT_BLOCK`, it also sends an alert.
 
-    A worker's machine that dies takes its runs along, and nobody is left there to say so. From
-    Prefect's documentation, "How to detect and respond to zombie flows"; here also for those that
-    a worker had taken but not begun.
+    Raises:
+        PipelineError: `ALERT_BLOCK` does not name a block that exists.
     """
-    heartbeat, taken = "prefect.flow-run.heartbeat", "prefect.flow-run.Pending"
-    goes_on = ("Running", "AwaitingConcurrencySlot", "Completed", "Failed", "Cancelled", "Crashed")
-    actions = [ChangeFlowRunState(state=StateType.CRASHED, message="Its worker was lost")]
+    automation = Automation.model_validate(yaml.safe_load((HERE / "lost_runs.yaml").read_text()))
     if block := read_settings().alert_block:
+        kind, _, name = block.partition("/")
         try:
-            document_id = Block.load(block)._block_document_id
-        except ValueError as error:  # there is none of that name, or it is no name
+            document = client.read_block_document_by_name(name, kind)
+        except ObjectNotFound:
             raise PipelineError(
-                f"ALERT_BLOCK is {block!r}: {first_line(error)}. Write it as type/name, such as "
-                "slack-webhook/on-call, and create it in Prefect's UI first"
+                f"ALERT_BLOCK is {block!r}, and Prefect has no such block. Write it as type/name, "
+                "such as slack-webhook/on-call, and create it in Prefect's UI first"
             ) from None
-        actions.append(
+        automation.actions.append(
             SendNotification(
-                block_document_id=document_id,
+                block_document_id=document.id,
                 subject="Crashed: {{ flow_run.name }}",
                 body="The worker of the flow run {{ flow_run.name }} was lost",
             )
         )
-    return Automation(
-        name=LOST_RUNS,
-        description="Flow runs that send no heartbeat any more are set to Crashed",
-        trigger=EventTrigger(
-            after={heartbeat, taken},
-            expect={heartbeat, *(f"prefect.flow-run.{state}" for state in goes_on)},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=3 * HEARTBEAT,
-        ),
-        actions=actions,
-    )
+    return automation
 
 
 def save_automation(automation: Automation) -> None:
     """Create an automation, or replace the one of its name."""
     try:
         automation.id = Automation.read(name=automation.name).id
-    except ValueError:  # "Automation with name '…' not found"
+    except ValueError:  # it does not exist yet
         automation.create()
     else:
         automation.update()

@@ -3,118 +3,215 @@
 python -m flows.server.serve start | stop
 """
 
-import hashlib
 import os
+import secrets
+import socket
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import httpx
-from dotenv import set_key, unset_key
-from prefect.settings import get_current_settings
+import psutil
+from dotenv import dotenv_values, unset_key
+from prefect.client.orchestration import get_client
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    get_current_settings,
+    temporary_settings,
+)
 
 from flows.errors import PipelineError
-from flows.settings import ENV_FILE, ROOT
+from flows.laptop.postgres import ensure_server
+from flows.server.database import ensure_database
+from flows.server.deploy import deploy
+from flows.server.worker import WORK_POOL, answers
+from flows.settings import ENV_FILE, ROOT, read_settings, remember
 
 FOLDER = ROOT / "data" / "serve"
-PATIENCE = 120  # seconds; a new machine's first server makes its database
+PROCESS_FILE = FOLDER / "supervisord.pid"
+CONFIGURATION = ROOT / "flows" / "server" / "supervisord.conf"
+HOST = "127.0.0.1"
+PATIENCE = 120  # seconds; a new machine's first server makes its tables
+STARTS = 3  # of a program that ends at once, before we say that it does
 
 
 def start() -> None:
-    """Start what is not running yet, and deploy.
+    """Start what is not running yet, deploy, and wait for the worker.
 
-    A server that answers at `PREFECT_API_URL` is used. Otherwise one is started on this machine,
-    and its address is written into `.env`, for all commands of this project to find it.
+    The address and the credential of the server are written into `.env`, where all commands of
+    this project find them.
 
     Raises:
-        PipelineError: the server does not come up; the message says where its log is.
+        PipelineError: another program uses the port, or the server or the worker does not come up;
+            the message says where its log is.
     """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    api = get_current_settings().api.url or own_api()
-    if not supervisorctl("pid"):
-        supervisor("supervisord", "--configuration", Path(__file__).with_name("supervisord.conf"))
-    if not answers(api):
-        if api != own_api():
-            raise PipelineError(f"PREFECT_API_URL is {api}, and nothing answers there")
-        supervisorctl("start", "server")
-        wait_for(api)
-        set_key(ENV_FILE, "PREFECT_API_URL", api, quote_mode="never")
-    subprocess.run(
-        [sys.executable, "-m", "flows.server.deploy"],
-        cwd=ROOT,
-        env=os.environ | {"PREFECT_API_URL": api},
-        check=True,
-    )
-    supervisorctl("start", "worker")
-    print(f"Prefect:  {api.removesuffix('/api')}\nLogs:     {FOLDER}\nStop it:  make down")
-
-
-def stop() -> None:
-    """Stop what `start` has started, and take its address out of `.env`."""
-    if not supervisorctl("shutdown"):
-        print("Nothing was served")
-        return
-    while supervisorctl("pid"):
-        time.sleep(0.2)
-    if ENV_FILE.exists() and f"PREFECT_API_URL={own_api()}\n" in ENV_FILE.read_text():
-        unset_key(ENV_FILE, "PREFECT_API_URL")
-    print("Prefect's server and worker stopped")
-
-
-def own_api() -> str:
-    """The API of the server that `start` starts; Prefect's own setting says at which port."""
-    return f"http://127.0.0.1:{get_current_settings().server.api.port}/api"
-
-
-def answers(api: str) -> bool:
-    """Whether a Prefect server answers at an address."""
-    try:
-        return httpx.get(f"{api}/health", timeout=5).text == "true"
-    except httpx.HTTPError:
-        return False
-
-
-def wait_for(api: str) -> None:
-    """Wait until the server answers."""
-    give_up_at = time.monotonic() + PATIENCE
-    while not answers(api):
-        if time.monotonic() > give_up_at or not supervisorctl("status", "server"):
-            raise PipelineError(
-                f"no Prefect server comes up at {api}; {FOLDER / 'server.log'} says why. If the "
-                "port is somebody else's, set PREFECT_SERVER_API_PORT to a free one in .env"
-            )
-        time.sleep(0.5)
-
-
-def supervisorctl(*words: str) -> bool:
-    """Give supervisord an order; return whether it obeyed."""
-    return (
-        supervisor(
-            "supervisorctl", "--configuration", Path(__file__).with_name("supervisord.conf"), *words
+    port = get_current_settings().server.api.port
+    api = f"http://{HOST}:{port}/api"
+    if get_current_settings().api.url not in (None, api):
+        raise PipelineError(
+            f"PREFECT_API_URL is {get_current_settings().api.url}, another server: `make worker` "
+            f"starts a worker for it. To serve here, take it out of {ENV_FILE} and the environment"
         )
-        == 0
+    is_running = supervisor() is not None
+    if not is_running and is_in_use(port):
+        raise PipelineError(
+            f"Port {port} is in use by another program: "
+            f"set PREFECT_SERVER_API_PORT to a free one in {ENV_FILE}"
+        )
+    credential = ensure_credential()
+    remember(PREFECT_API_URL=api)
+    try:
+        if not is_running:
+            supervise(settings_of_the_server(port))
+        wait_for("server", lambda process: listens(process, port) and answers(api))
+        refuse_an_open_server(api)
+        with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: credential}):
+            deploy()
+            wait_for("worker", has_reported)
+    except BaseException:  # Ctrl-C too: no half of it is left running
+        if not is_running:
+            stop()
+        raise
+    print(
+        f"Ready:    {api.removesuffix('/api')}\n"
+        f"Log in:   with PREFECT_API_AUTH_STRING, as {ENV_FILE} has it\n"
+        f"Logs:     {FOLDER}\n"
+        "Stop it:  make down"
     )
 
 
-def supervisor(program: str, *arguments: str | Path) -> int:
-    """Run one of supervisor's programs; return its exit code."""
-    # A socket's path may have 107 bytes, a project's more.
-    name = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
-    socket = Path(tempfile.gettempdir()) / f"nyc-taxi-{os.getuid()}-{name}.sock"
-    return subprocess.run(
-        [Path(sys.executable).with_name(program), *arguments],
-        env=os.environ | {"TAXI_SOCKET": str(socket), "TAXI_PROJECT": str(ROOT)},
-        stdout=subprocess.DEVNULL,
+def stop() -> bool:
+    """Stop what `start` has started, and take its address out of `.env`; whether anything ran."""
+    process = supervisor()
+    if process is not None:
+        process.terminate()
+        process.wait(PATIENCE)
+    if (dotenv_values(ENV_FILE).get("PREFECT_API_URL") or "").startswith(f"http://{HOST}:"):
+        unset_key(ENV_FILE, "PREFECT_API_URL", follow_symlinks=True)
+    return process is not None
+
+
+def is_in_use(port: int) -> bool:
+    """Whether a program listens on a port of this machine."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return True
+    return False
+
+
+def ensure_credential() -> str:
+    """The credential that the server asks for, made at the first start."""
+    settings = get_current_settings()
+    known = settings.server.api.auth_string or settings.api.auth_string
+    credential = known.get_secret_value() if known else f"admin:{secrets.token_urlsafe(24)}"
+    remember(PREFECT_SERVER_API_AUTH_STRING=credential, PREFECT_API_AUTH_STRING=credential)
+    return credential
+
+
+def settings_of_the_server(port: int) -> dict[str, str]:
+    """Prefect's settings of a server at a port, with its database, which is made if missing."""
+    settings = {
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
+    }
+    if "PREFECT_SERVER_DATABASE_CONNECTION_URL" in os.environ:
+        return settings
+    return settings | ensure_database(ensure_server(read_settings()))
+
+
+def supervise(settings: dict[str, str]) -> None:
+    """Start supervisord in the background, with the server and the worker below it."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "supervisor.supervisord", "--configuration", CONFIGURATION],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
         check=False,
-    ).returncode
+    )
+    if result.returncode:
+        raise PipelineError(f"supervisord: {result.stderr.strip() or result.returncode}")
+
+
+def supervisor() -> psutil.Process | None:
+    """The supervisord of this project, or None where it does not run."""
+    try:
+        process = psutil.Process(int(PROCESS_FILE.read_text()))
+        return process if str(CONFIGURATION) in process.cmdline() else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def wait_for(program: str, is_ready: Callable[[psutil.Process], bool]) -> None:
+    """Wait until a program below supervisord is ready.
+
+    Raises:
+        PipelineError: it ends again and again, or is not ready in time.
+    """
+    seen: set[int] = set()
+    give_up_at = time.monotonic() + PATIENCE
+    while len(seen) <= STARTS and time.monotonic() < give_up_at:
+        with suppress(psutil.Error):  # it has ended meanwhile
+            for process in children_of(supervisor()):
+                if f"prefect {program} start" in " ".join(process.cmdline()):
+                    seen.add(process.pid)
+                    if is_ready(process):
+                        return
+        time.sleep(0.5)
+    raise PipelineError(f"Prefect's {program} does not come up: {FOLDER / program}.log says why")
+
+
+def children_of(process: psutil.Process | None) -> list[psutil.Process]:
+    """The programs that a process has started; none if it does not run."""
+    return process.children() if process else []
+
+
+def listens(process: psutil.Process, port: int) -> bool:
+    """Whether it is this process, or one below it, that listens on a port."""
+    return any(
+        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        for one in (process, *process.children(recursive=True))
+        for connection in one.net_connections("tcp4")
+    )
+
+
+def refuse_an_open_server(api: str) -> None:
+    """Raise if the server takes calls without a credential, or with a wrong one.
+
+    Raises:
+        PipelineError: it does.
+    """
+    for auth in (None, ("admin", "wrong")):
+        if httpx.get(f"{api}/admin/version", auth=auth, timeout=5).status_code != 401:
+            raise PipelineError(f"Prefect's server at {api} does not ask for a credential")
+
+
+def has_reported(process: psutil.Process) -> bool:
+    """Whether a worker has sent a heartbeat since this one was started."""
+    started_at = datetime.fromtimestamp(process.create_time(), UTC)
+    with get_client(sync_client=True) as client:
+        workers = client.read_workers_for_work_pool(WORK_POOL)
+    return any(
+        worker.last_heartbeat_time and worker.last_heartbeat_time >= started_at
+        for worker in workers
+    )
 
 
 if __name__ == "__main__":
     try:
-        {"start": start, "stop": stop}[sys.argv[1]]()
+        match sys.argv[1:]:
+            case ["start"]:
+                start()
+            case ["stop"]:
+                print("Prefect's server and worker stopped" if stop() else "Nothing was served")
+            case _:
+                sys.exit("usage: python -m flows.server.serve start | stop")
     except PipelineError as error:
         sys.exit(f"error: {error}")
-    except subprocess.CalledProcessError:  # flows.server.deploy has said why
-        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

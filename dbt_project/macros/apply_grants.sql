@@ -1,0 +1,20 @@
+{# Of the roles that `grants:` names, those that exist and are marked as this project's own: the
+   project works without the role `analyst`, and gives nothing to a stranger of that name. Nothing
+   is revoked: people grant what they own to colleagues. (flows/analyst.py makes the role.) #}
+{% macro postgres__apply_grants(relation, grant_config, should_revoke) %}
+    {% if grant_config and execute %}
+        {% for privilege, roles in grant_config.items() %}
+            {% set ours %}
+                select rolname
+                from pg_roles
+                where
+                    rolname in ('{{ roles | join("', '") }}')
+                    and shobj_description(oid, 'pg_authid') like 'nyc-taxi-elt: %'
+                    and not has_table_privilege(oid, '{{ relation }}', '{{ privilege }}')
+            {% endset %}
+            {% for role in run_query(ours).columns[0].values() %}
+                {% do run_query("grant " ~ privilege ~ " on " ~ relation ~ " to " ~ adapter.quote(role)) %}
+            {% endfor %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}

@@ -1,0 +1,84 @@
+"""What every Python program of this project's environment begins with.
+
+A `.pth` file of `.venv` (the Makefile writes it) imports this module at the start of each program:
+the flows, dbt, prefect, pytest. Elsewhere `flows.settings` imports it. So it imports little.
+
+- The settings in `.env` are in the environment, for what the environment itself does not set.
+- Prefect's home is this folder's, so that two clones share nothing.
+- A database session means the same wherever it is opened, whatever the server's defaults are.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_FILE = ROOT / ".env"
+FROM_ENV_FILE = "NYC_TAXI_FROM_ENV_FILE"
+
+# The server, the database and the role have defaults for all of these, and each of them can change
+# what a row means, or stop a build halfway.
+SESSION = {
+    "datestyle": "ISO, MDY",  # TLC's dates with slashes are month first
+    "intervalstyle": "postgres",
+    "timezone": "UTC",  # of the audit's times; trips have local times without a zone
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "search_path": "public",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    # Not PostgreSQL's: it shows that these settings have arrived, and no pooler has dropped them.
+    "nyc_taxi.session": "pinned",
+}
+SESSION_OPTIONS = " ".join(
+    f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SESSION.items()
+)
+
+
+def with_session(options: str | None) -> str:
+    """Options of libpq (`PGOPTIONS`), followed by the project's own, which override them."""
+    theirs = (options or "").removesuffix(SESSION_OPTIONS).strip()
+    return f"{theirs} {SESSION_OPTIONS}".strip()
+
+
+def load_settings() -> None:
+    """Read `.env` into the environment, which comes first.
+
+    A worker hands its environment on to runs that it starts hours later. What came from `.env` is
+    remembered and read again by those, so that they see the file as it is now.
+    """
+    for name, value in json.loads(os.environ.pop(FROM_ENV_FILE, "{}")).items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    read = {}
+    # Whoever has an API URL in the environment, and not in `.env`, has a Prefect of their own.
+    if "PREFECT_API_URL" not in os.environ:
+        read["PREFECT_HOME"] = str(ROOT / "data" / "prefect")
+    with suppress(OSError, ValueError):  # `read_settings` says what is wrong with the file
+        read |= {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
+    read = {name: value for name, value in read.items() if name not in os.environ}
+    os.environ |= read | {FROM_ENV_FILE: json.dumps(read)}
+
+
+def pin_sessions() -> None:
+    """Have libpq, below the flows, dbt and psql, open each session with the same settings."""
+    for name in ("PGDATESTYLE", "PGTZ"):  # they would override PGOPTIONS
+        os.environ.pop(name, None)
+    os.environ["PGOPTIONS"] = with_session(os.environ.get("PGOPTIONS"))
+    os.environ["PGCLIENTENCODING"] = "UTF8"
+
+
+load_settings()
+pin_sessions()

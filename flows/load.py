@@ -20,12 +20,12 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from flows.datasets import Dataset
-from flows.errors import RETRIES, PipelineError, TransientError, first_line
+from flows.errors import RETRIES, PipelineError, first_line
 from flows.fetch import SourceFile
 from flows.formats import TripFile, open_trip_file
 from flows.progress import progress
 from flows.raw import OWN_COLUMNS, columns_of, prepare, raw_table
-from flows.warehouse import connect
+from flows.warehouse import connect, driver_of, explained
 
 MAX_MALFORMED_SHARE = 0.01
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
@@ -88,7 +88,7 @@ def load(
     """
     where = f"{dataset.name} {month:%Y-%m}"
     with open_trip_file(file.path, file.source) as trips, slot(), connect() as warehouse:
-        connection = warehouse.connection.driver_connection
+        connection = driver_of(warehouse)
         try:
             with connection, connection.cursor() as cursor:
                 prepare(cursor)
@@ -127,7 +127,7 @@ def load(
                     ),
                 )
         except psycopg2.Error as error:
-            raise explained(error, where) from None
+            raise explained(error, f"{where} stays as it was") from None
     seconds = time.perf_counter() - began
     get_run_logger().info(
         "%s: %s rows, %s malformed lines, %.1f s", where, f"{rows:,}", f"{malformed:,}", seconds
@@ -138,22 +138,6 @@ def load(
 def slot() -> AbstractContextManager[None]:
     """A slot under Prefect's concurrency limit; a run without a deployment loads one at a time."""
     return concurrency(LIMIT, lease_duration=60) if runtime.deployment.id else nullcontext()
-
-
-def explained(error: psycopg2.Error, where: str) -> Exception:
-    """What PostgreSQL raised, as one line about the month; a bug keeps its traceback."""
-    reason = f"{where} stays as it was: {first_line(error)}"
-    if isinstance(error, psycopg2.errors.DiskFull):
-        return PipelineError(f"{reason}. Make room for PostgreSQL and run again")
-    if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-        return PipelineError(f"{reason}. Let the role of POSTGRES_USER do this")
-    if isinstance(
-        error, psycopg2.errors.DependentObjectsStillExist | psycopg2.errors.DuplicateTable
-    ):
-        return PipelineError(reason)
-    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return TransientError(f"{reason}. Run again")
-    return error
 
 
 def wait_for_turn(cursor: Cursor, where: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # importing Prefect takes seconds, and `make psql` needs none
 
 BLOCK_NAME = "postgres-connector"
 OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16
-SCHEMAS = ("raw", "staging", "public")  # what the flows and dbt write into
+SCHEMAS = ("raw", "staging", "trip_months", "public")  # what the flows and dbt write into
 
 # The messages of a server that is there, but not ready at this moment. While connecting, messages
 # are all there is: libpq hands no SQLSTATE on. dbt hands on nothing else at any time.
@@ -38,7 +38,9 @@ PASSING_CODES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57
 LASTING_CODES = {
     "25006": "The server is read-only: point POSTGRES_HOST to one that can be written to",
     "25P04": "Let an administrator run: alter role … set transaction_timeout = 0",
+    "2BP01": "",  # a view reads what would go
     "42501": "Let the role of POSTGRES_USER do this",
+    "42P07": "",  # a table of another one's is in the way
     "53100": "Make room for PostgreSQL and run again",
     "53200": "Give PostgreSQL more memory (or max_locks_per_transaction) and run again",
     "53400": "Raise this limit of the server's for the role of POSTGRES_USER",

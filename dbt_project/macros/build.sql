@@ -44,7 +44,7 @@
 
 {#- Grants, descriptions, and the end of the transaction. -#}
 {% macro end_build(target) %}
-    {% do grant_what_is_missing(target) %}
+    {% do apply_grants(target, config.get('grants'), should_revoke=False) %}
     {% do persist_docs(target, model) %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {{ adapter.commit() }}
@@ -96,18 +96,6 @@
 -#}
 {% macro allow_parallel_plans() %}
     {% do run_query('set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0') %}
-{% endmacro %}
-
-
-{#- Grants that other people have added stay. -#}
-{% macro grant_what_is_missing(target) %}
-    {%- for privilege, grantees in (config.get('grants') or {}).items() -%}
-        {%- for grantee in grantees -%}
-            {%- if not ask("has_table_privilege('" ~ grantee ~ "', '" ~ target ~ "', '" ~ privilege ~ "')") -%}
-                {% do run_query('grant ' ~ privilege ~ ' on ' ~ target ~ ' to ' ~ grantee) %}
-            {%- endif -%}
-        {%- endfor -%}
-    {%- endfor -%}
 {% endmacro %}
 
 

@@ -5,6 +5,11 @@ python -m flows.backfill --months 2019-01..2020-12
 Prefect's work pool hands the months out, so it needs a server and a worker: `make serve`.
 """
 
+from flows import cli
+
+if __name__ == "__main__":  # here, for what follows takes seconds to import
+    cli.run("flows.backfill")
+
 import re
 from dataclasses import replace
 from datetime import date
@@ -14,14 +19,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import cli
-from flows.build import TABLE_NAME, build, check_table_name
-from flows.datasets import SOURCE, absolute
+from flows.build import build
+from flows.datasets import absolute
 from flows.errors import RETRIES, PipelineError, TransientError
-from flows.fetch import MAX_CSV_GIGABYTES
 from flows.laptop.postgres import ensure_warehouse
-from flows.load import MAX_MALFORMED_SHARE, loaded_months
-from flows.months import months_of, run_name, today
+from flows.load import loaded_months
+from flows.months import Months, months_of, run_name, today
+from flows.parameters import SOURCE, TABLE_NAME, Limits, TableName
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -38,12 +42,11 @@ POLL_SECONDS = 3
     on_crashed=[alert],
 )
 def backfill(
-    months: str,
+    months: Months,
     source: str = SOURCE,
-    table_name: str = TABLE_NAME,
+    table_name: TableName = TABLE_NAME,
     force: bool = False,
-    max_malformed_share: float = MAX_MALFORMED_SHARE,
-    max_csv_gigabytes: float = MAX_CSV_GIGABYTES,
+    limits: Limits = Limits(),
 ) -> Summary:
     """Land the months that are missing, shared out to the workers, then build the models once.
 
@@ -57,13 +60,11 @@ def backfill(
             {month} in it stands for the month. Or sample, which makes up small months.
         table_name: What the analysts' table of trips is called.
         force: Fetch and load also the months that are there.
-        max_malformed_share: The share of a file's lines that may be no rows, from 0 to 1.
-        max_csv_gigabytes: How large a file may be when unpacked.
+        limits: What a file may be like.
 
     Raises:
         PipelineError: months are not there in the end, or a model or a test has failed.
     """
-    check_table_name(table_name)
     asked = months_of(months, source, today())
     ensure_warehouse()
     there = set() if force else loaded_months()
@@ -72,8 +73,7 @@ def backfill(
     parameters = {
         "source": absolute(source),
         "force": force,
-        "max_malformed_share": max_malformed_share,
-        "max_csv_gigabytes": max_csv_gigabytes,
+        "limits": limits.model_dump(),
     }
     runs = land_on_a_worker.map(missing, unmapped(parameters))
     runs.wait()
@@ -116,7 +116,3 @@ def land_on_a_worker(month: date, parameters: dict) -> None:
         raise TransientError(f"its worker was lost. {said}")
     if not run.state.is_completed():
         raise PipelineError(said or run.state.name)
-
-
-if __name__ == "__main__":
-    cli.run(backfill, "flows.backfill")

@@ -4,12 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from flows.laptop.sample import sample_month
-
-SAMPLE = "sample"
-SOURCE = (
-    "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow/"
-    "yellow_tripdata_{month}.csv.gz"
-)
+from flows.parameters import SAMPLE
 
 
 def absolute(source: str) -> str:

@@ -3,15 +3,16 @@
 import re
 import time
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import SOURCE, locate
+from flows.datasets import locate
 from flows.errors import without_secrets
-from flows.fetch import MAX_CSV_GIGABYTES, extract
-from flows.load import MAX_MALFORMED_SHARE, Load, load
+from flows.fetch import extract
+from flows.load import Load, load
+from flows.months import Month
+from flows.parameters import SOURCE, Limits
 from flows.warehouse import current_url, raw_assets
 
 
@@ -25,28 +26,26 @@ class Landed:
 
 @flow(name="land", flow_run_name="land {month:%Y-%m}")
 def land(
-    month: date,
+    month: Month,
     source: str = SOURCE,
     force: bool = False,
-    max_malformed_share: float = MAX_MALFORMED_SHARE,
-    max_csv_gigabytes: float = MAX_CSV_GIGABYTES,
+    limits: Limits = Limits(),
 ) -> Landed:
     """Get a month's file and load it into the raw table; the models are not built.
 
     Args:
-        month: The first day of the month.
+        month: The month, as 2021-01 or as its first day.
         source: URL or path of a CSV file, packed with gzip or not; `{month}` in it stands for
             the month. `sample` makes up a small month.
         force: Fetch and load the month even if the same content is there.
-        max_malformed_share: The share of lines that may be no rows, from 0 to 1.
-        max_csv_gigabytes: How large the file may be when unpacked.
+        limits: What the file may be like.
 
     Raises:
         PipelineError: anything that is not a bug, in one line.
     """
     began = time.perf_counter()
     url = locate(source, month)
-    limit = {"max_csv_gigabytes": max_csv_gigabytes}
+    limit = {"max_csv_gigabytes": limits.gigabytes}
     file = extract.with_options(refresh_cache=force)(url, **limit)
     if not file.is_intact():  # the cache remembers a file that has gone or changed since
         file = extract.with_options(refresh_cache=True)(url, **limit)
@@ -54,7 +53,7 @@ def land(
     load_as_assets = load.with_options(
         assets=raw_assets(current_url().database), asset_deps=[asset_of(url)]
     )
-    loaded = load_as_assets(file, month, force, max_malformed_share)
+    loaded = load_as_assets(file, month, force, limits.malformed_share)
     return Landed(loaded, extract_seconds)
 
 

@@ -1,6 +1,6 @@
 """The backfill: land many months on as many workers as there are, then build the models once.
 
-python -m flows.backfill --months 2019-01..2020-12
+    python -m flows.backfill --months 2019-01..2020-12
 
 Prefect's work pool hands the months out, so it needs a server and a worker: `make serve`.
 """

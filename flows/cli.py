@@ -68,6 +68,11 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     Raises:
         PipelineError: Prefect's server does not answer.
     """
+    from flows.datasets import absolute
+    from flows.settings import ROOT
+
+    parameters = command.parameters | {"source": absolute(command.parameters["source"])}
+    os.chdir(ROOT)  # Prefect reads the settings in pyproject.toml from the folder that it starts in
     if not command.verbose:
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     flow: Flow[..., Any] = getattr(import_module(module), module.rpartition(".")[2])
@@ -75,24 +80,23 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     from prefect.settings import get_current_settings
 
     from flows.progress import show_own_log
-    from flows.settings import ROOT
 
     if not command.verbose:
         show_own_log()
+    log = ROOT / "data" / "temporary-prefect-server.log"
     if not (api_url := get_current_settings().api.url):
-        interrupt.start_temporary_server_apart(
-            None if command.verbose else ROOT / "data" / "temporary-prefect-server.log"
-        )
+        interrupt.start_temporary_server_apart(log)
     try:
-        return flow.with_options(on_running=[interrupt.remember_run])(
-            **command.parameters, return_state=True
-        )
+        observed = flow.with_options(on_running=[interrupt.remember_run])
+        return observed(**parameters, return_state=True)
     except Exception as error:
         if is_prefect_away(error) or "Failed to reach API" in str(error):
             raise PipelineError(
                 f"Prefect's server at {api_url} does not answer. Start it, or take "
                 "PREFECT_API_URL out of your settings"
             ) from None
+        if "ephemeral Prefect API server" in str(error):
+            raise PipelineError(f"Prefect's temporary server does not start: see {log}") from None
         raise
 
 
@@ -105,7 +109,7 @@ def parse(module: str, words: Sequence[str]) -> Command | None:
     app = App(
         f"python -m {module}",
         help=read_docstring(module),
-        help_format="plaintext",
+        help_format="markdown",
         help_formatter="plain",
         version_flags=[],
         default_parameter=Parameter(negative=()),
@@ -145,7 +149,8 @@ def shorten_error(error: cyclopts.CycloptsError) -> str:
     if isinstance(error.__cause__, ValidationError):
         first = error.__cause__.errors()[0]
         name = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        return f"{name} is {first['input']!r}: {first['msg']}"
+        where = f"{error.argument.name}.{name}" if error.argument else name
+        return f"{where} is {first['input']!r}: {first['msg']}"
     return f"{' '.join(str(error).split())} See --help"
 
 

@@ -29,7 +29,6 @@ MESSAGE = (
     "run again to go on"
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SECONDS_TO_CLEAN_UP = 2.5
 
 runs: list[UUID] = []  # Prefect's flow runs of this process, the outer ones
 servers: list["subprocess.Popen[Any]"] = []  # Prefect's temporary server
@@ -73,9 +72,10 @@ def end(number: int) -> NoReturn:
     clear = "\r\x1b[K\x1b[?25h" if os.isatty(terminal) else ""
     with suppress(OSError):  # the terminal may be gone
         os.write(terminal, f"{clear}{MESSAGE}\n".encode())
-    cleaning = threading.Thread(target=clean_up, daemon=True)
-    cleaning.start()
-    cleaning.join(SECONDS_TO_CLEAN_UP)
+    for job, seconds in ((clean_up, 1.5), (cancel_queries, 0.5)):  # dbt may have begun another
+        thread = threading.Thread(target=job, daemon=True)
+        thread.start()
+        thread.join(seconds)
     for server in servers:
         with suppress(OSError):
             server.kill()
@@ -91,7 +91,6 @@ def clean_up() -> None:
         with suppress(OSError, subprocess.TimeoutExpired):
             server.terminate()
             server.wait(1)
-    cancel_queries()  # of dbt's threads, which may have begun the next model meanwhile
 
 
 def cancel_queries() -> None:
@@ -101,7 +100,7 @@ def cancel_queries() -> None:
     """
     if psycopg2 := sys.modules.get("psycopg2.extensions"):
         for thing in gc.get_objects():
-            if isinstance(thing, psycopg2.connection) and not thing.closed:
+            if issubclass(type(thing), psycopg2.connection) and not thing.closed:
                 with suppress(Exception):
                     thing.cancel()
 
@@ -134,7 +133,7 @@ def cancel_runs() -> None:
             set_state(run.id, Cancelling() if is_on_a_worker else Cancelled())
 
 
-def start_temporary_server_apart(log: Path | None) -> None:
+def start_temporary_server_apart(log: Path) -> None:
     """Have Prefect start its temporary server in a session of its own.
 
     Ctrl-C is for all processes of a terminal's foreground group. A server that got it too would
@@ -143,15 +142,15 @@ def start_temporary_server_apart(log: Path | None) -> None:
     `SubprocessASGIServer` starts its server with `start_new_session`, which a test looks at.
 
     Args:
-        log: Where the server's output goes, if not to the terminal.
+        log: Where the server's output goes, rather than to the terminal.
     """
     from prefect.server.api import server
 
     def start_apart(*arguments: Any, **options: Any) -> "subprocess.Popen[Any]":
-        if log:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            options["stdout"] = options["stderr"] = log.open("w")
-        process = subprocess.Popen(*arguments, **options, start_new_session=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as output:
+            options |= {"stdout": output, "stderr": output, "start_new_session": True}
+            process = subprocess.Popen(*arguments, **options)
         servers.append(process)
         return process
 

@@ -5,7 +5,7 @@ The raw table keeps every column as text, as it stands in the file; typing and f
 
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -22,7 +22,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from flows.errors import RETRIES, PipelineError, TransientError, first_line
 from flows.fetch import SourceFile
 from flows.formats import COLUMNS, good_lines, open_csv, read_header, whole_lines
-from flows.progress import progress
+from flows.progress import ONLY_LOG, Advance, progress
 from flows.warehouse import connect, raw_assets
 
 MAX_MALFORMED_SHARE = 0.01
@@ -149,7 +149,8 @@ def load(
         except psycopg2.Error as error:
             raise explained(error, month) from None
     seconds = time.perf_counter() - began
-    logger.info("%s rows, %s malformed lines, %.1f s", f"{rows:,}", f"{malformed:,}", seconds)
+    counts = (f"{month:%Y-%m}", f"{rows:,}", f"{malformed:,}", seconds)
+    logger.info("%s: loaded %s rows, %s malformed lines, %.1f s", *counts)
     return Load(month, rows, malformed, seconds, was_there=False)
 
 
@@ -250,7 +251,7 @@ def refuse_malformed(
         raise PipelineError(
             f"{file.source}, line {number}: {reason}; {malformed:,} of {malformed + rows:,} lines "
             f"are malformed, {share:.1%} where {max_share:.1%} may be. Get the file anew, or allow "
-            "more with max_malformed_share"
+            "more with limits.malformed_share"
         )
 
 
@@ -318,11 +319,11 @@ def copy(
 class Stream:
     """An iterator of bytes as the file that `copy_expert` reads, which counts and reports."""
 
-    def __init__(self, chunks: Iterator[bytes], advance: Callable[[int], None]) -> None:
+    def __init__(self, chunks: Iterator[bytes], advance: Advance) -> None:
         self.chunks = chunks
         self.advance = advance
         self.bytes = self.lines = 0
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.logger = get_run_logger()
         self.began = time.perf_counter()
 
@@ -330,16 +331,16 @@ class Stream:
         """The next piece, of whatever size; it ends where a line ends."""
         try:
             chunk = next(self.chunks, b"")
-        except Exception as error:  # psycopg2 tells of it as a cancelled query only
+        except BaseException as error:  # psycopg2 shows a cancelled query only, even for a signal
             self.error = error
             raise
         before = self.lines
         self.bytes += len(chunk)
         self.lines += chunk.count(b"\n") + (chunk[-1:] not in (b"", b"\n"))
-        self.advance(self.bytes)
+        self.advance(self.bytes, self.lines)
         if self.lines // LINES_BETWEEN_REPORTS > before // LINES_BETWEEN_REPORTS:
             seconds = time.perf_counter() - self.began
-            self.logger.info("%s lines in %.1f s", f"{self.lines:,}", seconds)
+            self.logger.info("%s lines in %.1f s", f"{self.lines:,}", seconds, extra=ONLY_LOG)
         return chunk
 
 

@@ -156,7 +156,7 @@ def prefect_server():
     """A Prefect server for the whole suite; returns its API's URL."""
     [server] = SERVERS
     url = os.environ["PREFECT_API_URL"]
-    wait_until(lambda: serve.answers(url) or server.poll() is not None, 60)
+    wait_until(lambda: serve.answers(url) or server.poll() is not None, 180)
     assert server.poll() is None, (HOME / "prefect.log").read_text()
     yield url
     APILogHandler().flush()  # else it would try for a minute to send them to nobody

@@ -8,6 +8,18 @@ export MALLOC_ARENA_MAX := 1
 export MALLOC_MMAP_THRESHOLD_ := 65536
 export MALLOC_TRIM_THRESHOLD_ := 131072
 
+# Of the words on make's own command line these are variables; another one is a slip of the pen,
+# and without this line `make run MONTHS=2021-01` would load the sample.
+KNOWN := ARGS MONTH PYTHON SHELL SOURCE
+UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if \
+	$(filter command,$(firstword $(origin $(name)))),$(name))))
+$(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is not a variable of this Makefile: write one of $(KNOWN)))
+
+# They reach a recipe in its environment, as they are: neither make nor the shell expands them.
+override MONTH := $(value MONTH)
+override SOURCE := $(value SOURCE)
+export MONTH SOURCE
+
 .DEFAULT_GOAL := help
 .PHONY: help run serve worker test bench audit lint format up psql analyst docs down lock clean \
 	delete-data
@@ -16,8 +28,8 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
 
 run: $(INSTALLED)  ## load a month and build the models: MONTH=2021-01, SOURCE=path-or-url, or a sample
-	@$(BIN)/python -m flows.elt $(if $(MONTH),--months "$(MONTH)") \
-		$(if $(SOURCE),--source "$(SOURCE)",$(if $(MONTH),,--source sample)) $(ARGS)
+	@if [ -z "$$MONTH$$SOURCE" ]; then SOURCE=sample; fi; exec $(BIN)/python -m flows.elt \
+		$${MONTH:+--months="$$MONTH"} $${SOURCE:+--source="$$SOURCE"} $(ARGS)
 
 serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: http://127.0.0.1:4200
 	@$(BIN)/python -m flows.server.serve start
@@ -57,7 +69,8 @@ analyst: $(INSTALLED)  ## make a login that only reads the marts: NAME=anna
 	@NAME="$${NAME:-}"; $(BIN)/python -m flows.analyst "$$NAME"
 
 docs: $(INSTALLED)  ## build the models' documentation and show it at http://localhost:8081
-	@cd dbt_project && ../$(BIN)/dbt --quiet docs generate && ../$(BIN)/dbt docs serve --port 8081
+	@cd dbt_project && ../$(BIN)/dbt --quiet docs generate
+	@exec $(BIN)/python -m http.server --bind 127.0.0.1 --directory dbt_project/target 8081
 
 down: $(INSTALLED)  ## stop what `make serve` and `make run` started
 	@$(BIN)/python -m flows.server.serve stop

@@ -1,9 +1,14 @@
 """The backfill: land many months on as many workers as there are, then build the models once.
 
-python -m flows.backfill --months 2019-01..2020-12
+    python -m flows.backfill --months 2019-01..2020-12
 
 Prefect's work pool distributes the months, so it needs a server and a worker: `make serve`.
 """
+
+from flows import cli
+
+if __name__ == "__main__":  # here, for what follows takes seconds to import
+    cli.run("flows.backfill")
 
 import re
 from dataclasses import replace
@@ -15,13 +20,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import cli
-from flows.build import TABLE_NAME, build, check_table_name
-from flows.datasets import SOURCE, absolute
+from flows.build import build
+from flows.datasets import absolute
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
-from flows.fetch import MAX_CSV_GIGABYTES
-from flows.load import MAX_MALFORMED_SHARE, loaded_months
-from flows.months import months_of, run_name, today
+from flows.load import loaded_months
+from flows.months import Months, months_of, run_name, today
+from flows.parameters import SOURCE, TABLE_NAME, Limits, TableName
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -39,12 +43,12 @@ POLL_SECONDS = 3
     on_crashed=[alert],
 )
 def backfill(
-    months: str,
+    months: Months,
     source: str = SOURCE,
-    table_name: str = TABLE_NAME,
+    table_name: TableName = TABLE_NAME,
     force: bool = False,
-    max_malformed_share: float = MAX_MALFORMED_SHARE,
-    max_csv_gigabytes: float = MAX_CSV_GIGABYTES,
+    allow_fewer_rows: bool = False,
+    limits: Limits = Limits(),
 ) -> Summary:
     """Land the months that are missing, each on a free worker, then build the models once.
 
@@ -59,23 +63,22 @@ def backfill(
             {month} in it stands for the month. Or sample, which makes up small months.
         table_name: What the analysts' table of trips is called.
         force: Fetch and load the months that are there as well.
-        max_malformed_share: The share of a file's lines that may be no rows, from 0 to 1.
-        max_csv_gigabytes: How large a file may be when unpacked.
+        allow_fewer_rows: Load a month even if it has less than half the rows of the one there.
+        limits: What a file may be like.
 
     Raises:
         PipelineError: a month has failed, or a model or a test.
     """
-    check_table_name(table_name)
     asked = months_of(months, source, today())
     ensure_warehouse()
-    there = set() if force else loaded_months()
+    there = set() if force else loaded_months("yellow")
     missing = [month for month in asked if month not in there]
     get_run_logger().info("%s of %s months are missing", len(missing), len(asked))
     parameters = {
         "source": absolute(source),
         "force": force,
-        "max_malformed_share": max_malformed_share,
-        "max_csv_gigabytes": max_csv_gigabytes,
+        "allow_fewer_rows": allow_fewer_rows,
+        "limits": limits.model_dump(),
     }
     runs = land_on_a_worker.map(missing, unmapped(parameters))
     runs.wait()
@@ -131,7 +134,3 @@ def land_on_a_worker(month: date, parameters: dict[str, object]) -> None:
         raise TransientError(f"its worker was lost. {reason}")
     if not run.state.is_completed():
         raise PipelineError(reason or run.state.name)
-
-
-if __name__ == "__main__":
-    cli.run(backfill, "flows.backfill")

@@ -2,23 +2,23 @@
 
 import json
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL
-from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
+from sqlalchemy.exc import DBAPIError
 
-from flows.errors import RETRIES, PipelineError, TransientError, UsageError, shorten
+from flows.errors import RETRIES, PipelineError, TransientError
 from flows.load import loaded_months
+from flows.parameters import TABLE_NAME, TableName
+from flows.progress import ONLY_LOG
 from flows.server.alerts import alert
 from flows.settings import ROOT
 from flows.warehouse import PASSING, connect, current_url, warehouse_in_environment
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Dbt = Callable[..., list[NodeResult]]
 
 PROJECT = ROOT / "dbt_project"
-TABLE_NAME = "yellow_taxi_trips"
+TARGETS = ROOT / "data" / "dbt"  # what dbt compiles, in a folder for each database
 FAILED = ("error", "fail", "runtime error")
 
 
@@ -48,77 +48,59 @@ class Build:
     on_failure=[alert],
     on_crashed=[alert],
 )
-def build(table_name: str = TABLE_NAME, full_refresh: bool = False) -> Build:
+def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Build:
     """Build and test the models of the months that were loaded since they were last built.
 
     Args:
-        table_name: What the analysts' table of trips is called.
+        table_name: The name of the analysts' table of trips.
         full_refresh: Build the models of all months, not only of those that have changed.
 
     Raises:
         PipelineError: a model or a test has failed; the message names it.
     """
-    check_table_name(table_name)
     began = time.perf_counter()
-    with dbt_on(current_url(), table_name) as dbt:
-        nodes = dbt_build(dbt, full_refresh)
-        check_freshness(dbt)
+    nodes = dbt_build(table_name, full_refresh)
+    check_freshness(table_name)
     models = sum(node.node.resource_type in ("model", "seed") for node in nodes)
-    return Build(models, len(nodes) - models, time.perf_counter() - began)
+    built = Build(models, len(nodes) - models, time.perf_counter() - began)
+    get_run_logger().info(
+        "%s models are up to date, %s tests passed, %.1f s", models, built.tests, built.seconds
+    )
+    return built
 
 
 def warn_if_stale() -> None:
-    """Say how old the newest month is, where there is nothing to build."""
+    """Warn if the newest month is old, where there is nothing to build."""
     if loaded_months("yellow"):
-        with dbt_on(current_url(), TABLE_NAME) as dbt:
-            check_freshness(dbt)
-
-
-def check_table_name(table_name: str) -> None:
-    """Raise a `UsageError` if a table can't be called so without quotes, or another one is."""
-    models = {
-        path.stem
-        for pattern in ("models/**/*.sql", "seeds/*.csv")
-        for path in PROJECT.glob(pattern)
-    }
-    taken = models - {TABLE_NAME}
-    is_plain = re.fullmatch(r"(?!pg_)[a-z_][a-z0-9_]{0,62}", table_name)
-    if not is_plain or table_name in taken | RESERVED_WORDS:
-        raise UsageError(
-            f"{shorten(table_name)!r} can't be the trips' table: use up to 63 lower-case letters, "
-            "digits and underscores, no word of SQL's and no other model's name"
-        )
+        check_freshness(TABLE_NAME)
 
 
 @task(name="dbt build", task_run_name="dbt build", cache_policy=NO_CACHE, **RETRIES)
-def dbt_build(dbt: "Dbt", full_refresh: bool) -> "list[NodeResult]":
+def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
     """Run `dbt build`; a warning is logged, a failure raised.
 
-    Not `dbt retry` where it is tried again: months that are built are not built anew anyway.
+    Not `dbt retry` where it is tried again: months that are built are not built twice anyway.
 
     Raises:
-        TransientError: PostgreSQL went away, or somebody kept a table locked.
+        TransientError: PostgreSQL went away, or another session kept a table locked.
         PipelineError: a model or a test has failed; the message names it.
     """
-    with one_build_at_a_time():
+    with dbt_on(current_url(), table_name) as dbt:
         nodes = dbt("build", *["--full-refresh"] * full_refresh)
     for node in nodes:
         if node.status == "warn":
-            get_run_logger().warning("%s: %s", node.node.name, in_one_line(node.message))
-    failures = [
-        f"{node.node.resource_type} {node.node.name}: {in_one_line(node.message)}"
-        for node in nodes
-        if node.status in FAILED
-    ]
+            get_run_logger().warning(explain_node(node))
+    failures = [explain_node(node) for node in nodes if node.status in FAILED]
     if failures:
         raise failure(f"dbt build: {'; '.join(failures)}")
     return nodes
 
 
 @task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE)
-def check_freshness(dbt: "Dbt") -> None:
-    """Run `dbt source freshness`, and say how old the newest month is; as a warning if stale."""
-    is_stale = any(node.status in ("warn", "error") for node in dbt("source", "freshness"))
+def check_freshness(table_name: str) -> None:
+    """Run `dbt source freshness`, and log how old the newest month is; as a warning if stale."""
+    with dbt_on(current_url(), table_name) as dbt:
+        is_stale = any(node.status in ("warn", "error") for node in dbt("source", "freshness"))
     with connect() as connection:
         newest, loaded_at = connection.exec_driver_sql(
             "select max(source_month), max(finished_at) from raw.loads"
@@ -131,36 +113,23 @@ def check_freshness(dbt: "Dbt") -> None:
         f"{days:,}",
         timedelta(seconds=round((datetime.now(UTC) - loaded_at).total_seconds())),
         ", and that is too long" if is_stale else "",
+        extra={} if is_stale else ONLY_LOG,
     )
-
-
-@contextmanager
-def one_build_at_a_time() -> Iterator[None]:
-    """Wait until no other run builds in the warehouse."""
-    with connect() as connection:
-        lock = "(hashtext('dbt build'))"
-        if not connection.exec_driver_sql(f"select pg_try_advisory_lock{lock}").scalar_one():
-            get_run_logger().info("Another run is building the models; waiting for it")
-            connection.exec_driver_sql(f"select pg_advisory_lock{lock}")
-        connection.commit()
-        yield
 
 
 @contextmanager
 def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
     """Yield dbt as a function of a command's words, which returns its nodes' results.
 
-    A target folder of its own keeps builds that run at the same time apart.
+    One run at a time has it: they share the target folder, in which dbt finds what it parsed
+    before, and a person the SQL that failed.
     """
     # Not at the top: importing dbt takes a second, and the first download need not wait for it.
     from flows.dbt_runner import dbt_runner
 
     variables = json.dumps({"trips_table": table_name})
-    with (
-        TemporaryDirectory(prefix="dbt-target-") as target,
-        warehouse_in_environment(warehouse),
-        dbt_runner(PROJECT, Path(target)) as runner,
-    ):
+    with one_build_at_a_time(), warehouse_in_environment(warehouse):
+        runner = dbt_runner(PROJECT, TARGETS / str(warehouse.database))
 
         def dbt(*words: str) -> "list[NodeResult]":
             try:
@@ -173,11 +142,60 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
         yield dbt
 
 
-def failure(said: str) -> PipelineError:
-    """What dbt said, as an error that is worth a retry if PostgreSQL was away or locked."""
-    return TransientError(said) if any(word in said for word in PASSING) else PipelineError(said)
+@contextmanager
+def one_build_at_a_time() -> Iterator[None]:
+    """Wait until no other run builds in the warehouse."""
+    with connect() as connection:
+        if connection.exec_driver_sql("select to_regclass('raw.locks')").scalar() is None:
+            yield  # dbt says that no month has been loaded yet
+            return
+        try:
+            connection.exec_driver_sql("set local lock_timeout = '200ms'")
+            connection.exec_driver_sql("select raw.take_turns('build')")
+        except DBAPIError:
+            connection.rollback()
+            get_run_logger().info("Another run is building the models; waiting for it")
+            connection.exec_driver_sql("select raw.take_turns('build')")
+        try:
+            yield
+        finally:
+            with suppress(DBAPIError):  # the server may be gone, and the lock with it
+                connection.rollback()
 
 
-def in_one_line(text: str) -> str:
-    """What dbt says, without its line breaks and the paths of a folder that will be gone."""
-    return " ".join(re.sub(r"compiled code at \S+", "", text or "").split())
+def explain_node(node: "NodeResult") -> str:
+    """What is wrong with a model or a test, in one line, and where its SQL is."""
+    kind, name = node.node.resource_type, node.node.name
+    compiled = getattr(node.node, "compiled_code", None)
+    if kind != "test" or not node.failures or not compiled:  # a unit test shows the difference
+        return f"{kind} {name}: {in_one_line(node.message)}"
+    path = Path(node.node.compiled_path)
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    rows = "1 row" if node.failures == 1 else f"{node.failures:,} rows"
+    return (
+        f"test {name}: {rows} of {months_of_failing_rows(compiled)}. "
+        f'See them with: make psql ARGS="-f {shown}"'
+    )
+
+
+def months_of_failing_rows(query: str) -> str:
+    """The months of the rows that a test's query finds; all that are tested, if they have none."""
+    months = "select distinct to_char(source_month, 'YYYY-MM') from"
+    tested = "staging.built_months where not is_tested"
+    for rows in (f"({query}) as failing", tested):
+        with connect() as connection, suppress(DBAPIError):
+            as_it_is = connection.execution_options(no_parameters=True)  # it may have a %
+            found = as_it_is.exec_driver_sql(f"{months} {rows} order by 1")
+            return ", ".join(found.scalars()) or "all months"
+    return "the months that are tested"
+
+
+def failure(message: str) -> PipelineError:
+    """What dbt reports, as an error that is worth a retry if PostgreSQL was away or locked."""
+    is_passing = any(word in message for word in PASSING)
+    return TransientError(message) if is_passing else PipelineError(message)
+
+
+def in_one_line(text: str | None) -> str:
+    """What dbt reports, without its line breaks."""
+    return " ".join((text or "").split())

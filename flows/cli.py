@@ -1,63 +1,196 @@
-"""The command line of a flow: its parameters, as the UI's form shows them, are the options."""
+"""The command line of a flow: its parameters, as Prefect's form shows them, are the options."""
 
-import argparse
-import inspect
+import ast
 import json
+import os
 import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
-from prefect import Flow
+import cyclopts
+from cyclopts import App, Parameter
+from pydantic import ValidationError
 
-from flows.errors import UsageError
+from flows import interrupt
+from flows.errors import PipelineError, UsageError, is_prefect_away
+from flows.months import months_of
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.states import State
 
 
-def run(flow: Flow, module: str) -> None:
-    """Run a flow with the options of the command line, and exit: 0 done, 1 failed, 2 misused.
+class Command(NamedTuple):
+    """What the words of a command line ask for."""
 
-    The result goes to standard output, as a person or, with `--json`, a script reads it; logs go
-    to standard error.
+    parameters: dict[str, Any]
+    as_json: bool
+    verbose: bool
+
+
+def run(module: str) -> NoReturn:
+    """Run a module's flow with the options of the command line, and exit.
+
+    The exit code is 0 if it is done, 1 if it failed, 2 if it was misused, and that of the signal
+    if it was interrupted. The result goes to standard output, for a person or, with `--json`, for
+    a script; how it goes, to standard error.
 
     Args:
-        flow: A flow whose result has `as_dict()`.
-        module: What follows `python -m` in the help text.
+        module: `flows.elt` has the flow `elt`, whose result has `as_dict()`.
     """
-    arguments = vars(parser_of(flow, module).parse_args())
-    as_json = arguments.pop("json")
+    interrupt.end_on_signals()
     try:
-        state = flow(**arguments, return_state=True)
-    except RuntimeError as error:
-        if "Failed to reach API" not in str(error):
-            raise
-        sys.exit(f"error: {error} Start it, or take PREFECT_API_URL out of your settings")
-    result = state.result(raise_on_failure=False)
-    if not state.is_completed():
-        print(f"error: {result}", file=sys.stderr)
-        sys.exit(2 if isinstance(result, UsageError) else 1)
-    if as_json:
-        said = {"state": state.name, "message": state.message}
-        print(json.dumps(said | (result.as_dict() if result else {})))
+        command = parse(module, sys.argv[1:])
+        if command is None:  # the help text
+            sys.exit()
+        state = run_flow(module, command)
+        if not state.is_completed():
+            raise state.result(raise_on_failure=False)
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    result = state.result()
+    if command.as_json:
+        outcome = {"state": state.name, "message": state.message}
+        print(json.dumps(outcome | (result.as_dict() if result else {})))
     else:
         print(result or state.message)
+    sys.exit()
 
 
-def parser_of(flow: Flow, module: str) -> argparse.ArgumentParser:
-    """An option for each of the flow's parameters, with the help text of its docstring."""
-    parser = argparse.ArgumentParser(
+def run_flow(module: str, command: Command) -> "State[Any]":
+    """Run a module's flow; returns the state that it ends in.
+
+    Raises:
+        PipelineError: Prefect's server does not answer.
+    """
+    from flows.datasets import absolute
+    from flows.settings import ROOT
+
+    parameters = command.parameters | {"source": absolute(command.parameters["source"])}
+    os.chdir(ROOT)  # Prefect reads the settings in pyproject.toml from the folder that it starts in
+    if not command.verbose:
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    flow: Flow[..., Any] = getattr(import_module(module), module.rpartition(".")[2])
+    # Not at the top, nor is the flow: with Prefect, they take seconds to import.
+    from prefect.settings import get_current_settings
+
+    from flows.progress import show_own_log
+
+    if not command.verbose:
+        show_own_log()
+    log = ROOT / "data" / "temporary-prefect-server.log"
+    if not (api_url := get_current_settings().api.url):
+        interrupt.start_temporary_server_apart(log)
+    try:
+        observed = flow.with_options(on_running=[interrupt.remember_run])
+        return observed(**parameters, return_state=True)
+    except Exception as error:
+        if is_prefect_away(error) or "Failed to reach API" in str(error):
+            raise PipelineError(
+                f"Prefect's server at {api_url} does not answer. Start it, or take "
+                "PREFECT_API_URL out of your settings"
+            ) from None
+        if "ephemeral Prefect API server" in str(error):
+            raise PipelineError(f"Prefect's temporary server does not start: see {log}") from None
+        raise
+
+
+def parse(module: str, words: Sequence[str]) -> Command | None:
+    """Read the words of a command line; None if they ask for the help text, which is printed.
+
+    Raises:
+        UsageError: something is wrong with them.
+    """
+    app = App(
         f"python -m {module}",
-        description=inspect.getdoc(sys.modules[flow.fn.__module__]),
-        formatter_class=argparse.RawTextHelpFormatter,
+        help=read_docstring(module),
+        help_format="markdown",
+        help_formatter="plain",
+        version_flags=[],
+        default_parameter=Parameter(negative=()),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
     )
-    for name, parameter in flow.parameters.properties.items():
-        option, about = f"--{name.replace('_', '-')}", parameter["description"].replace("%", "%%")
-        default = parameter.get("default")
-        if default is False:
-            parser.add_argument(option, action="store_true", help=about)
-        else:
-            parser.add_argument(
-                option,
-                type=type(default) if default is not None else str,
-                default=default,
-                required=name in flow.parameters.required,
-                help=about if default is None else f"{about}\ndefault: {default}",
-            )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    return parser
+    app.default(signature_of(module))
+
+    @app.meta.default
+    def read(
+        *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        as_json: Annotated[bool, Parameter("--json")] = False,
+        verbose: Annotated[bool, Parameter(("--verbose", "-v"))] = False,
+    ) -> Command | None:
+        """Read all of them.
+
+        Args:
+            words: Those of the flow's parameters.
+            as_json: Print the result as JSON.
+            verbose: Show all of Prefect's log.
+        """
+        parameters = app(words)
+        return Command(parameters, as_json, verbose) if parameters else None
+
+    try:
+        found: Command | None = app.meta(words)
+    except cyclopts.CycloptsError as error:
+        raise UsageError(shorten_error(error)) from None
+    if found:  # the flow asks again, on the day for which it is scheduled
+        months_of(found.parameters["months"], found.parameters["source"], date.today())
+    return found
+
+
+def shorten_error(error: cyclopts.CycloptsError) -> str:
+    """What is wrong with a word, in one line."""
+    if isinstance(error.__cause__, ValidationError):
+        first = error.__cause__.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        where = f"{error.argument.name}.{name}" if error.argument else name
+        return f"{where} is {first['input']!r}: {first['msg']}"
+    return f"{' '.join(str(error).split())} See --help"
+
+
+def read_docstring(module: str) -> str | None:
+    """A module's docstring, without importing the module."""
+    return ast.get_docstring(parsed(module))
+
+
+def signature_of(module: str) -> Callable[..., dict[str, Any]]:
+    """A function with the parameters and the docstring of a module's flow, which returns them.
+
+    It is made from the flow's source, with those imports alone that its signature needs: importing
+    the module would import Prefect as well, and a mistyped word would take seconds to be refused.
+    """
+    tree = parsed(module)
+    name = module.rpartition(".")[2]
+    [function] = [node for node in tree.body if getattr(node, "name", None) == name]
+    assert isinstance(function, ast.FunctionDef)  # noqa: S101 (for the type checker)
+    named = {node.id for node in ast.walk(function.args) if isinstance(node, ast.Name)}
+    imports: list[ast.stmt] = [
+        ast.ImportFrom(node.module, wanted, node.level)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        and (wanted := [alias for alias in node.names if alias.name in named])
+    ]
+    words = function.args  # options only: no word counts by its place
+    words.kw_defaults = [*[None] * (len(words.args) - len(words.defaults)), *words.defaults]
+    words.kwonlyargs, words.args, words.defaults = words.args, [], []
+    function.decorator_list, function.returns = [], None
+    function.body = [function.body[0], *ast.parse("return locals()").body]
+    code = ast.fix_missing_locations(ast.Module([*imports, function], []))
+    scope: dict[str, Any] = {}
+    exec(compile(code, module, "exec"), scope)  # noqa: S102 (it is this project's own code)
+    made: Callable[..., dict[str, Any]] = scope[name]
+    return made
+
+
+def parsed(module: str) -> ast.Module:
+    """A module's source as a tree."""
+    spec = find_spec(module)
+    assert spec  # noqa: S101 (for the type checker)
+    assert spec.origin  # noqa: S101
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.formats import COLUMNS
 from flows.laptop.sample import sample_month
+from flows.parameters import SAMPLE
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,6 @@ class Dataset:
 
 
 DATASETS = {"yellow": Dataset("yellow", COLUMNS)}
-SAMPLE = "sample"
-SOURCE = (
-    "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow/"
-    "yellow_tripdata_{month}.csv.gz"
-)
 
 
 def absolute(source: str) -> str:

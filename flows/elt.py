@@ -5,18 +5,23 @@ python -m flows.elt --source path-or-url
 python -m flows.elt --source sample
 """
 
-from dataclasses import replace
+from flows import cli
 
-from prefect import flow
+if __name__ == "__main__":  # here, for what follows takes seconds to import
+    cli.run("flows.elt")
+
+from dataclasses import replace
+from typing import Any
+
+from prefect import State, flow
 from prefect.states import Completed
 
-from flows import cli
-from flows.build import TABLE_NAME, build, check_table_name, warn_if_stale
-from flows.datasets import SOURCE, locate
-from flows.fetch import MAX_CSV_GIGABYTES, is_published
+from flows.build import build, warn_if_stale
+from flows.datasets import locate
+from flows.fetch import is_published
 from flows.land import land
-from flows.load import MAX_MALFORMED_SHARE
-from flows.months import LATEST, months_of, run_name, today
+from flows.months import LATEST, Months, months_of, run_name, today
+from flows.parameters import SOURCE, TABLE_NAME, Limits, TableName
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -25,14 +30,14 @@ from flows.warehouse import ensure_warehouse
 
 @flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])
 def elt(
-    months: str | None = None,
+    months: Months | None = None,
     source: str = SOURCE,
-    table_name: str = TABLE_NAME,
+    table_name: TableName = TABLE_NAME,
     force: bool = False,
+    allow_fewer_rows: bool = False,
     full_refresh: bool = False,
-    max_malformed_share: float = MAX_MALFORMED_SHARE,
-    max_csv_gigabytes: float = MAX_CSV_GIGABYTES,
-) -> Summary:
+    limits: Limits = Limits(),
+) -> Summary | State[Any]:
     """Land months of yellow-taxi trips untouched, then build and test the analysts' tables.
 
     Args:
@@ -41,16 +46,15 @@ def elt(
             there. Default: the month in the source's name.
         source: URL or path of a CSV file, packed with gzip or not; {month} in it stands for the
             month. Or sample, which makes up a small month.
-        table_name: What the analysts' table of trips is called.
+        table_name: The name of the analysts' table of trips.
         force: Fetch and load the months even if the same content is there.
+        allow_fewer_rows: Load a month even if it has less than half the rows of the one there.
         full_refresh: Build the models of all months, not only of those that have changed.
-        max_malformed_share: The share of lines that may be no rows, from 0 to 1.
-        max_csv_gigabytes: How large a file may be when unpacked.
+        limits: What a file may be like.
 
     Raises:
         PipelineError: anything that is not a bug, in one line.
     """
-    check_table_name(table_name)
     asked = months_of(months, source, today())
     ensure_warehouse()
     if months == LATEST:
@@ -58,14 +62,7 @@ def elt(
         if not asked:
             warn_if_stale()
             return Completed(name="Skipped", message=f"{source}: not published yet")
-    landed = [
-        land(month, source, "yellow", force, max_malformed_share, max_csv_gigabytes)
-        for month in asked
-    ]
+    landed = [land(month, source, "yellow", force, allow_fewer_rows, limits) for month in asked]
     built = build(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)
     return replace(summary, report=report(table_name))
-
-
-if __name__ == "__main__":
-    cli.run(elt, "flows.elt")

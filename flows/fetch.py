@@ -250,7 +250,7 @@ def verify(source: str, path: Path, max_csv_gigabytes: float = MAX_CSV_GIGABYTES
                 if csv_bytes > max_csv_gigabytes * 1e9:
                     raise PipelineError(
                         f"{source}: more than {max_csv_gigabytes:g} GB of CSV. "
-                        "If that is right, allow more with max_csv_gigabytes"
+                        "If that is right, allow more with limits.gigabytes"
                     )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise PipelineError(f"{source}: the gzip file is damaged ({error}). Get it anew") from None

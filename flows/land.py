@@ -3,15 +3,16 @@
 import re
 import time
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import DATASETS, SAMPLE, SOURCE, locate
+from flows.datasets import DATASETS, locate
 from flows.errors import without_secrets
-from flows.fetch import MAX_CSV_GIGABYTES, extract
-from flows.load import MAX_MALFORMED_SHARE, Load, load
+from flows.fetch import extract
+from flows.load import Load, load
+from flows.months import Month
+from flows.parameters import SAMPLE, SOURCE, Limits
 from flows.warehouse import current_url, raw_assets
 
 
@@ -25,29 +26,30 @@ class Landed:
 
 @flow(name="land", flow_run_name="land {month:%Y-%m}")
 def land(
-    month: date,
+    month: Month,
     source: str = SOURCE,
     dataset: str = "yellow",
     force: bool = False,
-    max_malformed_share: float = MAX_MALFORMED_SHARE,
-    max_csv_gigabytes: float = MAX_CSV_GIGABYTES,
+    allow_fewer_rows: bool = False,
+    limits: Limits = Limits(),
 ) -> Landed:
     """Get a month's file and load it into the raw table; the models are not built.
 
     Args:
-        month: The first day of the month.
+        month: The month, as 2021-01 or as its first day.
         source: URL or path of a CSV file, packed with gzip or not; `{month}` in it stands for
             the month. `sample` makes up a small month.
+        dataset: Which of TLC's datasets the month is of.
         force: Fetch and load the month even if the same content is there.
-        max_malformed_share: The share of lines that may be no rows, from 0 to 1.
-        max_csv_gigabytes: How large the file may be when unpacked.
+        allow_fewer_rows: Load the month even if it has less than half the rows of the one there.
+        limits: What the file may be like.
 
     Raises:
         PipelineError: anything that is not a bug, in one line.
     """
     began = time.perf_counter()
     url = locate(source, month)
-    limit = {"max_csv_gigabytes": max_csv_gigabytes}
+    limit = {"max_csv_gigabytes": limits.gigabytes}
     file = extract.with_options(refresh_cache=force)(url, **limit)
     if not file.is_intact():  # the cache remembers a file that has gone or changed since
         file = extract.with_options(refresh_cache=True)(url, **limit)
@@ -60,7 +62,8 @@ def land(
         DATASETS[dataset],
         month,
         force,
-        max_malformed_share,
+        limits,
+        allow_fewer_rows,
         is_sample=source == SAMPLE,
     )
     return Landed(loaded, extract_seconds)

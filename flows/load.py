@@ -5,7 +5,7 @@ The raw table keeps every column as text, as it stands in the file; typing and f
 
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -23,11 +23,11 @@ from flows.datasets import Dataset
 from flows.errors import RETRIES, PipelineError, first_line
 from flows.fetch import SourceFile
 from flows.formats import TripFile, open_trip_file
-from flows.progress import progress
+from flows.parameters import Limits
+from flows.progress import ONLY_LOG, Advance, progress
 from flows.raw import OWN_COLUMNS, columns_of, prepare, raw_table
 from flows.warehouse import connect, driver_of, explained
 
-MAX_MALFORMED_SHARE = 0.01
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
 LINES_BETWEEN_REPORTS = 500_000
 
@@ -70,7 +70,7 @@ def load(
     dataset: Dataset,
     month: date,
     force: bool = False,
-    max_malformed_share: float = MAX_MALFORMED_SHARE,
+    limits: Limits = Limits(),
     allow_fewer_rows: bool = False,
     is_sample: bool = False,
 ) -> Load:
@@ -82,8 +82,8 @@ def load(
 
     Raises:
         TransientError: the warehouse went away, or another session kept the raw table locked.
-        PipelineError: the file is not a month of the dataset, more than `max_malformed_share` of
-            its lines are not rows, or the month that is there has more than twice its rows
+        PipelineError: the file is not a month of the dataset, more of its
+            lines are malformed than `limits` allow, or the month that is there has more than twice its rows
             (`allow_fewer_rows` loads it all the same). Whatever is raised, nothing has changed.
     """
     where = f"{dataset.name} {month:%Y-%m}"
@@ -100,9 +100,7 @@ def load(
                     return present
                 began, started_at = time.perf_counter(), datetime.now(UTC)
                 load_id = next_load_id(cursor)
-                fresh, rows, malformed = copy(
-                    cursor, dataset, month, load_id, trips, max_malformed_share
-                )
+                fresh, rows, malformed = copy(cursor, dataset, month, load_id, trips, limits)
                 if trips.sha256 != file.sha256:
                     raise PipelineError(
                         f"{file.source} has changed while it was loaded, and {where} stays as it "
@@ -129,9 +127,8 @@ def load(
         except psycopg2.Error as error:
             raise explained(error, f"{where} stays as it was") from None
     seconds = time.perf_counter() - began
-    get_run_logger().info(
-        "%s: %s rows, %s malformed lines, %.1f s", where, f"{rows:,}", f"{malformed:,}", seconds
-    )
+    counts = (where, f"{rows:,}", f"{malformed:,}", seconds)
+    get_run_logger().info("%s: loaded %s rows, %s malformed lines, %.1f s", *counts)
     return Load(dataset.name, month, rows, malformed, trips.sha256, is_sample, seconds)
 
 
@@ -173,7 +170,7 @@ def why_nothing_to_do(present: Load, file: SourceFile, force: bool, is_sample: b
 
 
 def refuse_fewer_rows(file: SourceFile, where: str, before: int, rows: int) -> None:
-    """Raise a `PipelineError` if most of a month's rows would go, as with a file that is cut off."""
+    """Raise a `PipelineError` if most of a month would go, as with a file that is cut off."""
     if rows * 2 < before:
         raise PipelineError(
             f"{file.source}: {rows:,} rows, where {where} has {before:,}. It stays as it was. "
@@ -231,12 +228,12 @@ def copy(
     month: date,
     load_id: int,
     trips: TripFile,
-    max_malformed_share: float,
+    limits: Limits,
 ) -> tuple[Identifier, int, int]:
     """Copy a file's rows into a new table; return it, and the numbers of rows and malformed lines.
 
     Raises:
-        PipelineError: it has no rows, or more than `max_malformed_share` of its lines are not rows.
+        PipelineError: it has no rows, or more of its lines are malformed than `limits` allow.
     """
     cursor.execute("savepoint before_copy")
     try:
@@ -247,7 +244,7 @@ def copy(
         cursor.execute("rollback to savepoint before_copy")
         fresh = create_partition(cursor, dataset, month, load_id, trips)
         rows, malformed = copy_good_lines(cursor, fresh, trips, (load_id, dataset.name, month))
-        refuse_malformed(cursor, trips.source, load_id, malformed, rows, max_malformed_share)
+        refuse_malformed(cursor, trips.source, load_id, malformed, rows, limits)
     if rows == 0:
         raise PipelineError(f"{trips.source}, line 2: no rows. Get the file again")
     if trips.rows not in (None, rows):
@@ -273,11 +270,11 @@ def copy_good_lines(
 
 
 def refuse_malformed(
-    cursor: Cursor, source: str, load_id: int, malformed: int, rows: int, max_share: float
+    cursor: Cursor, source: str, load_id: int, malformed: int, rows: int, limits: Limits
 ) -> None:
     """Raise a `PipelineError` if too many lines are malformed, with the first as an example."""
     share = malformed / (malformed + rows) if malformed else 0.0
-    if share > max_share:
+    if share > limits.malformed_share:
         cursor.execute(
             "select line_number, reason from raw.malformed_lines"
             " where load_id = %s order by line_number limit 1",
@@ -286,8 +283,8 @@ def refuse_malformed(
         number, reason = cursor.fetchone()
         raise PipelineError(
             f"{source}, line {number}: {reason}; {malformed:,} of {malformed + rows:,} lines "
-            f"are malformed, {share:.1%} where {max_share:.1%} may be. Get the file again, or allow "
-            "more with max_malformed_share"
+            f"are malformed, {share:.1%} where {limits.malformed_share:.1%} may be. Get the "
+            "file again, or allow more with limits.malformed_share"
         )
 
 
@@ -316,11 +313,11 @@ def copy_chunks(cursor: Cursor, fresh: Identifier, trips: TripFile, chunks: Iter
 class Stream:
     """An iterator of bytes as the file that `copy_expert` reads, which counts and reports."""
 
-    def __init__(self, chunks: Iterator[bytes], advance: Callable[[int], None]) -> None:
+    def __init__(self, chunks: Iterator[bytes], advance: Advance) -> None:
         self.chunks = chunks
         self.advance = advance
         self.bytes = self.lines = 0
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.logger = get_run_logger()
         self.began = time.perf_counter()
 
@@ -331,16 +328,16 @@ class Stream:
             if chunk.startswith(b"\\.") or b"\n\\." in chunk:
                 # It ends a COPY unnoticed before PostgreSQL 18.
                 raise CopyRefused(r"a line begins with \.")
-        except Exception as error:  # psycopg2 reports it as a cancelled query only
+        except BaseException as error:  # psycopg2 shows a cancelled query only, even for a signal
             self.error = error
             raise
         before = self.lines
         self.bytes += len(chunk)
         self.lines += chunk.count(b"\n") + (chunk[-1:] not in (b"", b"\n"))
-        self.advance(self.bytes)
+        self.advance(self.bytes, self.lines)
         if self.lines // LINES_BETWEEN_REPORTS > before // LINES_BETWEEN_REPORTS:
             seconds = time.perf_counter() - self.began
-            self.logger.info("%s lines in %.1f s", f"{self.lines:,}", seconds)
+            self.logger.info("%s lines in %.1f s", f"{self.lines:,}", seconds, extra=ONLY_LOG)
         return chunk
 
 

@@ -1,82 +1,90 @@
-"""Which months are meant, and where the file of each of them is."""
+"""Which months are meant: a month is a date, the first of the month, everywhere in this project.
+
+Plain dates and no pandas periods: the command line reads this before anything else, and importing
+pandas takes longer than all its other checks.
+"""
 
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
-from itertools import takewhile
+from datetime import date
+from typing import Annotated
 
-from prefect import runtime
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from flows.datasets import SAMPLE
 from flows.errors import UsageError, shorten
+from flows.parameters import SAMPLE
 
-FIRST_MONTH = "2021-01"
+FIRST_MONTH = date(2009, 1, 1)  # TLC has published nothing about the time before
+SAMPLE_MONTH = "2021-01"
 LATEST = "latest"
 MONTHS_UNTIL_PUBLISHED = 2
+WRITTEN = r"20(?:09|[1-9][0-9])-(?:0[1-9]|1[0-2])"
+RANGE = rf"(?:{LATEST}|{WRITTEN}(?:\.\.{WRITTEN})?)"
 
 
-def months_of(months: str | None, source: str, today: date) -> list[date]:
-    """The first days of the months that are asked for, each once, in the order of asking.
+def months_of(
+    months: str | None, source: str, today: date, since: date = FIRST_MONTH
+) -> list[date]:
+    """The months that are asked for, each once, in the order of asking.
 
     Args:
         months: Words, divided by blanks or commas: `2021-01` is a month, `2019-01..2020-12` a
-            range, `latest` what `latest_months` says. None: the month in the source's name.
+            range, `latest` what `latest_months` returns. None: the month in the source's name.
         source: URL or path of a file, `{month}` in it stands for the month; or `sample`.
-        today: The day from which `latest` counts.
+        today: The day from which `latest` counts; later months have no trips yet.
+        since: The first month that is published.
 
     Raises:
-        UsageError: a word is no month, or the source says too little or too much.
+        UsageError: a word is not a month, or the source says too little or too much.
     """
-    found = re.search(r"20\d\d-(0[1-9]|1[0-2])(?!\d)", source.rpartition("/")[2])
+    found = re.search(rf"{WRITTEN}(?!\d)", source.rpartition("/")[2])
     is_pattern = source == SAMPLE or "{month}" in source
     if not months:
         if not found and not is_pattern:
             raise UsageError(f"{shorten(source)}: no month in its name. Give the month: YYYY-MM")
-        months = found[0] if found else FIRST_MONTH
-    asked = dict.fromkeys(
-        month for word in re.split(r"[\s,]+", months.strip()) for month in expand(word, today)
-    )
-    if found and list(asked) != [first_day(found[0])]:
-        raise UsageError(f"{shorten(source)}: its name says {found[0]}, not {shorten(months)}")
+        months = found[0] if found else SAMPLE_MONTH
+    asked = expand(months, today, since)
+    if found and asked != [read_month(found[0])]:
+        raise UsageError(
+            f"{shorten(source)}: the month in its name is {found[0]}, not {shorten(months)}"
+        )
     if len(asked) > 1 and not is_pattern:
         raise UsageError(
             f"{shorten(source)} is one file for several months: put {{month}} in its name"
         )
-    return list(asked)
+    return asked
 
 
-def today() -> date:
-    """The day for which a flow run was scheduled: late or retried, it means the same months."""
-    return runtime.flow_run.scheduled_start_time.date()
+def expand(months: str, today: date, since: date = FIRST_MONTH) -> list[date]:
+    """The months that words stand for, each once.
+
+    Raises:
+        UsageError: a word is not a month or a range, or not one that can have been published.
+    """
+    words = re.split(r"[\s,]+", months.strip())
+    return list(dict.fromkeys(month for word in words for month in expand_word(word, today, since)))
 
 
-def run_name() -> str:
-    """What a flow run with the parameters `months` and `source` is called."""
-    flow, parameters = runtime.flow_run.flow_name, runtime.flow_run.parameters
-    try:
-        months = months_of(parameters["months"], parameters["source"], today())
-    except UsageError:
-        return flow
-    span = dict.fromkeys(f"{month:%Y-%m}" for month in (months[0], months[-1]))
-    return f"{flow} {'..'.join(span)}"
-
-
-def expand(word: str, today: date) -> list[date]:
-    """The months that a word stands for."""
+def expand_word(word: str, today: date, since: date) -> list[date]:
+    """The months that one word stands for."""
     if word == LATEST:
         return latest_months(today)
     first, dots, last = word.partition("..")
-    begin, end = first_day(first), first_day(last if dots else first)
+    begin, end = read_month(first), read_month(last if dots else first)
     if begin > end:
         raise UsageError(f"{word}: the range ends before it begins")
-    return list(takewhile(lambda month: month <= end, months_from(begin)))
+    if begin < since:
+        raise UsageError(f"{begin:%Y-%m} is before {since:%Y-%m}, the first month that there is")
+    if end > today:
+        raise UsageError(f"{end:%Y-%m} is in the future")
+    return list(months_between(begin, end))
 
 
-def months_from(month: date) -> Iterator[date]:
-    """A month and all that follow."""
-    while True:
-        yield month
-        month = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+def months_between(begin: date, end: date) -> Iterator[date]:
+    """Two months and all between them."""
+    while begin <= end:
+        yield begin
+        begin = date(begin.year + begin.month // 12, begin.month % 12 + 1, 1)
 
 
 def latest_months(today: date) -> list[date]:
@@ -88,10 +96,67 @@ def latest_months(today: date) -> list[date]:
     return [date(number // 12, number % 12 + 1, 1) for number in (newest - 1, newest)]
 
 
-def first_day(month: str) -> date:
-    """A month written as YYYY-MM, as its first day."""
-    if not re.fullmatch(r"20(09|[1-9]\d)-(0[1-9]|1[0-2])", month, re.ASCII):
+def read_month(text: str) -> date:
+    """Read a month that is written as YYYY-MM, or as its first day.
+
+    Raises:
+        UsageError: it is not a month, or one before `FIRST_MONTH`.
+    """
+    if not re.fullmatch(rf"{WRITTEN}(?:-01)?", text):
         raise UsageError(
-            f"{shorten(month)!r} is no month: write it as YYYY-MM, from 2009-01, TLC's first, on"
+            f"{shorten(text)!r} is not a month: write it as YYYY-MM, from {FIRST_MONTH:%Y-%m} on"
         )
-    return datetime.strptime(month, "%Y-%m").date()
+    return date.fromisoformat(f"{text[:7]}-01")
+
+
+def check_month(value: object) -> date:
+    """A month from a parameter, which Prefect stores as text.
+
+    Raises:
+        UsageError: it is another day of the month, or not a month, or in the future.
+    """
+    [month] = expand_word(f"{read_month(str(value)):%Y-%m}", date.today(), FIRST_MONTH)
+    return month
+
+
+def check_months(months: str) -> str:
+    """Return words that stand for months.
+
+    Raises:
+        UsageError: one of them does not.
+    """
+    expand(months, date.today())
+    return months
+
+
+Month = Annotated[
+    date,
+    BeforeValidator(check_month),
+    WithJsonSchema({"type": "string", "pattern": f"^{WRITTEN}(-01)?$", "examples": ["2021-01"]}),
+]
+Months = Annotated[
+    str,
+    AfterValidator(check_months),
+    Field(json_schema_extra={"pattern": rf"^\s*{RANGE}([\s,]+{RANGE})*\s*$"}),
+]
+
+
+def today() -> date:
+    """The day for which a flow run was scheduled: late or retried, it means the same months."""
+    from prefect import runtime
+
+    scheduled: date = runtime.flow_run.scheduled_start_time.date()
+    return scheduled
+
+
+def run_name() -> str:
+    """The name of a flow run with the parameters `months` and `source`."""
+    from prefect import runtime
+
+    flow, parameters = str(runtime.flow_run.flow_name), runtime.flow_run.parameters
+    try:
+        months = months_of(parameters["months"], parameters["source"], today())
+    except UsageError:
+        return flow
+    span = dict.fromkeys(f"{month:%Y-%m}" for month in (months[0], months[-1]))
+    return f"{flow} {'..'.join(span)}"

@@ -1,35 +1,104 @@
 """Progress: how far a job is, on the terminal and in Prefect's UI."""
 
-import sys
-import time
-from collections.abc import Callable, Iterator
+import logging
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from pathlib import Path
+from typing import Protocol
 
+from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from flows.errors import explain
+
+ONLY_LOG = {"only_log": True}  # `extra` of a log line that a person at the terminal can do without
+FLOWS = str(Path(__file__).parent)
+SECONDS_BETWEEN_REPORTS = 1.0
+PATIENCE = 5.0  # seconds that a finished job waits for Prefect to learn of it
+
+terminal = Console(stderr=True, highlight=False)
+
+
+class Advance(Protocol):
+    """Takes how many bytes, and rows if they are counted, are done so far."""
+
+    def __call__(self, done: int, rows: int | None = None) -> None:
+        """Of all bytes of the job, and rows."""
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int) -> Iterator[Advance]:
     """Show how far a job of `total` bytes is: a bar on a terminal, an artifact in Prefect's UI.
 
-    Yields a function that takes the bytes done so far.
+    Prefect learns of it from a thread: a server that is slow or away does not hold up the job.
     """
-    artifact = create_progress_artifact(0.0, description=what)
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    shown = 0.0
-    with Progress(*columns, disable=not sys.stderr.isatty(), transient=True) as bar:
-        job = bar.add_task(what, total=total or None)
+    share, is_over = 0.0, threading.Event()
 
-        def advance(done: int) -> None:
-            nonlocal shown
-            bar.update(job, completed=done)
-            if total and time.monotonic() - shown > 1:  # an artifact costs a request
-                shown = time.monotonic()
-                update_progress_artifact(artifact, min(100.0, 100 * done / total))
+    def report() -> None:
+        with reporting():
+            artifact = create_progress_artifact(0.0, description=what)
+            while not is_over.wait(SECONDS_BETWEEN_REPORTS):
+                update_progress_artifact(artifact, share)
+            update_progress_artifact(artifact, share)
 
-        yield advance
-    update_progress_artifact(artifact, 100.0)
+    reporter = threading.Thread(target=copy_context().run, args=(report,), daemon=True)
+    reporter.start()
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()),
+        TextColumn("{task.fields[rows]}"),
+    )
+    try:
+        with bars(*columns) as bar:
+            job = bar.add_task(what, total=total or None, rows="")
+
+            def advance(done: int, rows: int | None = None) -> None:
+                nonlocal share
+                bar.update(job, completed=done, rows="" if rows is None else f"{rows:,} rows")
+                share = min(100.0, 100 * done / total) if total else 0.0
+
+            yield advance
+        share = 100.0
+    finally:
+        is_over.set()
+        reporter.join(PATIENCE)
+
+
+def bars(*columns: TextColumn | BarColumn | DownloadColumn | TransferSpeedColumn) -> Progress:
+    """Progress bars on the terminal, if it is one; they leave no trace."""
+    is_shown = terminal.is_terminal and not terminal.quiet
+    return Progress(*columns, console=terminal, transient=True, disable=not is_shown)
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Go on, with a warning, if Prefect's server can't be told of something.
+
+    What only tells about the work may not make it fail.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever it is
+        get_run_logger().warning("Prefect's UI lacks an artifact of this run: %s", explain(error))
+
+
+def show_own_log() -> None:
+    """Show on the terminal what this project logs, and nothing that Prefect logs about itself."""
+
+    class OnTerminal(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+            terminal.print(f"{prefix}{record.getMessage()}", markup=False, soft_wrap=True)
+
+    def is_for_people(record: logging.LogRecord) -> bool:
+        return record.pathname.startswith(FLOWS) and not hasattr(record, "only_log")
+
+    handler = OnTerminal(logging.INFO)
+    handler.addFilter(is_for_people)
+    logging.getLogger("prefect").addHandler(handler)
 
 
 def megabytes(size: int) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from prefect import get_run_logger, task
@@ -12,6 +13,7 @@ from sqlalchemy import URL, column, func, select, table, text
 
 from flows.build import Build
 from flows.land import Landed
+from flows.progress import ONLY_LOG, reporting
 from flows.warehouse import address, connect
 
 ACCOUNTING = text(
@@ -35,21 +37,29 @@ class Summary:
 
     warehouse: URL
     table_name: str
-    accounting: pd.DataFrame  # a row a month; the columns of the model trip_accounting
+    accounting: pd.DataFrame  # one row per month; the columns of the model trip_accounting
     stages: list[Stage]
+    months: list[str]  # those that the run was about
+    has_changed: bool  # whether the run has loaded anything
     report: Path | None = None  # the page that shows it, where there is one
 
     def __str__(self) -> str:
-        """For the terminal: the accounting, and how to query the rest."""
+        """For the terminal: what became of the run's months, and where to look."""
+        look = [f"Look at it:  {self.report}"] if self.report else []
+        if not self.has_changed:
+            return "\n".join(look)
         url = self.warehouse
-        counts = self.accounting.set_index("month").map("{:,}".format).reset_index()
+        shown = self.accounting[self.accounting["month"].isin(self.months)]
+        counts = shown.set_index("month").map("{:,}".format).reset_index()
         counts.columns = [name.replace("_", " ") for name in counts.columns]
+        others = len(self.accounting) - len(shown)
         return "\n".join(
             [
                 "",
                 counts.to_string(index=False),
+                *([f"(the table trip_accounting has {others:,} more)"] if others else []),
                 "",
-                *([f"Look at it:  {self.report}"] if self.report else []),
+                *look,
                 f"Query it:    psql -h {url.host} -p {url.port} -U {url.username} {url.database}",
                 "             (or make psql)",
                 f"             select * from {self.table_name} limit 10;",  # noqa: S608
@@ -57,7 +67,7 @@ class Summary:
             ]
         )
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """For scripts: all of it, in types that JSON has."""
         return {
             "warehouse": address(self.warehouse),
@@ -84,11 +94,11 @@ def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
 def summarise(
     months: list[date], table_name: str, build: Build, landed: list[Landed] | None = None
 ) -> Summary:
-    """Say in the log and in artifacts what became of the raw rows of these and of all months.
+    """Write to the log and to artifacts what became of the raw rows of these and of all months.
 
     Args:
         months: The months that the run was about.
-        table_name: What the analysts' table of trips is called.
+        table_name: The name of the analysts' table of trips.
         build: What the build of the models did.
         landed: What landing those months took, as far as this run did it itself.
     """
@@ -102,23 +112,30 @@ def summarise(
         )
         left = connection.scalar(zero_passengers)
         warehouse = connection.engine.url
-    these = accounting[accounting["month"].isin([f"{month:%Y-%m}" for month in months])]
-    logger.info("pre: missing passenger count: %s", these["zero_passenger_trips"].sum())
-    logger.info("post: missing passenger count: %s", left)
+    names = [f"{month:%Y-%m}" for month in months]
+    these = accounting[accounting["month"].isin(names)]
+    has_changed = landed is None or not all(month.load.was_there for month in landed)
+    detail = {} if has_changed else ONLY_LOG
+    logger.info(
+        "pre: missing passenger count: %s", these["zero_passenger_trips"].sum(), extra=detail
+    )
+    logger.info("post: missing passenger count: %s", left, extra=detail)
     for month, *counts in these.itertuples(index=False):
         logger.info(
             "%s: %s raw rows = %s trips + %s without passengers + %s rejected; %s malformed lines",
             *(month, *(f"{count:,}" for count in counts)),
+            extra=ONLY_LOG,  # the terminal shows the table
         )
     stages = stages_of(landed or [], build, int(accounting["trips"].sum()))
-    create_table_artifact(
-        accounting.to_dict("records"),
-        key="trip-accounting",
-        description="What became of each month's raw rows",
-    )
-    create_table_artifact(
-        [{**asdict(stage), "seconds": round(stage.seconds, 1)} for stage in stages],
-        key="stages",
-        description="Seconds and rows of each stage of the run",
-    )
-    return Summary(warehouse, table_name, accounting, stages)
+    with reporting():
+        create_table_artifact(
+            accounting.to_dict("records"),
+            key="trip-accounting",
+            description="What became of each month's raw rows",
+        )
+        create_table_artifact(
+            [{**asdict(stage), "seconds": round(stage.seconds, 1)} for stage in stages],
+            key="stages",
+            description="Seconds and rows of each stage of the run",
+        )
+    return Summary(warehouse, table_name, accounting, stages, names, has_changed)

@@ -65,6 +65,7 @@ from flows.land import land as land_month  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import sample_month  # noqa: E402
 from flows.load import Load, load  # noqa: E402
+from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
 from flows.settings import Settings, read_settings  # noqa: E402
 from flows.warehouse import connect, environment_of  # noqa: E402
@@ -263,10 +264,10 @@ def warehouse(database, prefect_server) -> Settings:
     return database
 
 
-def load_file(path: Path, month: date, **options) -> Load:
+def load_file(path: Path, month: date, *, max_malformed_share: float = 0, **options) -> Load:
     """Load a file of yellow trips; no line of it may be malformed, unless an option says so."""
-    options = {"max_malformed_share": 0, **options}
-    return load(verify(str(path), path), DATASETS["yellow"], month, **options)
+    limits = Limits(malformed_share=max_malformed_share)
+    return load(verify(str(path), path), DATASETS["yellow"], month, limits=limits, **options)
 
 
 def land_sample(month: date, rows: int) -> None:

@@ -15,7 +15,7 @@ from flows.datasets import DATASETS
 from flows.errors import PipelineError
 from flows.fetch import verify
 from flows.laptop.sample import HEADER, sample_month
-from flows.load import MAX_MALFORMED_SHARE, Load, load
+from flows.load import Load, load
 from flows.warehouse import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
@@ -26,9 +26,7 @@ ROW = "1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0
 def land(warehouse, tmp_path):
     """Load a file of the given lines; the header is added."""
 
-    def run(
-        lines, month=JANUARY, header=HEADER, force=False, max_share=MAX_MALFORMED_SHARE
-    ) -> Load:
+    def run(lines, month=JANUARY, header=HEADER, force=False, max_share=0.01) -> Load:
         path = tmp_path / "trips.csv"
         content = "\n".join([header, *lines]) + "\n"
         path.write_bytes(content.encode(errors="surrogateescape"))

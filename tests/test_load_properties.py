@@ -15,7 +15,8 @@ from flows.datasets import DATASETS
 from flows.errors import PipelineError
 from flows.fetch import verify
 from flows.laptop.sample import HEADER
-from flows.load import MAX_MALFORMED_SHARE, load
+from flows.load import load
+from flows.parameters import Limits
 
 MONTH = date(2021, 1, 1)
 ROW = b"1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0,0.3,11.8,2.5"
@@ -79,7 +80,12 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
         path.write_bytes(content)
         try:
             loaded = load.fn(
-                verify(str(path), path), DATASETS["yellow"], MONTH, True, 1, allow_fewer_rows=True
+                verify(str(path), path),
+                DATASETS["yellow"],
+                MONTH,
+                force=True,
+                limits=Limits(malformed_share=1),
+                allow_fewer_rows=True,
             )
         except PipelineError as refusal:
             said = str(refusal)
@@ -109,4 +115,4 @@ def test_a_file_without_rows_is_refused_by_name_and_line(warehouse, tmp_path, co
     path = tmp_path / "trips.csv"
     path.write_text(content)
     with pytest.raises(PipelineError, match=r"trips\.csv, line [12]: no (header|rows)\. Get the"):
-        load_file(path, MONTH, max_malformed_share=MAX_MALFORMED_SHARE, allow_fewer_rows=True)
+        load_file(path, MONTH, max_malformed_share=0.01, allow_fewer_rows=True)

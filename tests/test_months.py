@@ -1,13 +1,17 @@
 """Months and sources as people write them, and as they must not."""
 
+import re
 from datetime import date
 
 import pytest
+from pydantic import TypeAdapter
 
-from flows.datasets import SOURCE, absolute, locate
+from flows.datasets import absolute, locate
 from flows.errors import UsageError, shorten
+from flows.land import land
 from flows.laptop.sample import sample_month
-from flows.months import latest_months, months_of
+from flows.months import Month, latest_months, months_of
+from flows.parameters import SOURCE
 
 TODAY = date(2026, 1, 20)
 JANUARY, FEBRUARY, MARCH = date(2021, 1, 1), date(2021, 2, 1), date(2021, 3, 1)
@@ -55,7 +59,7 @@ def test_a_file_says_its_month_itself():
     assert months_of(None, "2019-12/yellow_tripdata_2021-02_head.csv.gz", TODAY) == [FEBRUARY]
 
 
-def test_or_is_told():
+def test_a_file_without_a_month_in_its_name_needs_one():
     assert months_of("2021-02", "http://host/trips.csv", TODAY) == [FEBRUARY]
 
 
@@ -63,12 +67,13 @@ def test_or_is_told():
     ("months", "source", "said"),
     [
         (None, "trips.csv", "no month in its name"),
-        ("2021-02", "http://host/2021-01.csv", "its name says 2021-01, not 2021-02"),
-        ("2021-13", SOURCE, "'2021-13' is no month"),
-        ("1999-12", SOURCE, "'1999-12' is no month"),
+        ("2021-02", "http://host/2021-01.csv", "the month in its name is 2021-01, not 2021-02"),
+        ("2021-13", SOURCE, "'2021-13' is not a month"),
+        ("1999-12", SOURCE, "'1999-12' is not a month"),
+        ("2021-01..2026-02", SOURCE, "2026-02 is in the future"),
         ("2021-02..2021-01", SOURCE, "the range ends before it begins"),
         ("2021-01 2021-02", "http://host/trips.csv", "one file for several months"),
-        *((text, SOURCE, "is no month") for text in HOSTILE),
+        *((text, SOURCE, "is not a month") for text in HOSTILE),
     ],
 )
 def test_what_cannot_be_understood_is_one_clear_line(months, source, said):
@@ -76,6 +81,43 @@ def test_what_cannot_be_understood_is_one_clear_line(months, source, said):
         months_of(months, source, TODAY)
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 300
+
+
+def test_months_before_the_first_of_a_dataset_are_refused():
+    with pytest.raises(UsageError, match=r"2013-07 is before 2013-08, the first month"):
+        months_of("2013-07..2013-09", SOURCE, TODAY, since=date(2013, 8, 1))
+
+
+MONTH = TypeAdapter(Month)
+
+
+@pytest.mark.parametrize("value", ["2021-02", "2021-02-01", FEBRUARY])
+def test_a_month_is_the_first_of_it(value):
+    assert MONTH.validate_python(value) == FEBRUARY
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*("2021-02-15", date(2021, 2, 15), "2021-13", "2008-12", "", None, 202102), *HOSTILE],
+    ids=str,
+)
+def test_another_day_or_text_is_not_a_month(value):
+    with pytest.raises(UsageError, match="is not a month: write it as YYYY-MM"):
+        MONTH.validate_python(value)
+
+
+def test_a_month_in_the_future_is_refused():
+    with pytest.raises(UsageError, match="2098-01 is in the future"):
+        MONTH.validate_python("2098-01")
+
+
+def test_prefects_form_knows_how_a_month_is_written():
+    schema = land.parameters.properties["month"]
+    assert schema["type"] == "string"
+    matches = re.compile(schema["pattern"]).search
+    assert matches("2021-02")
+    assert matches("2021-02-01")
+    assert not matches("2021-02-15")
 
 
 def test_a_source_is_located_for_a_month(tmp_path, monkeypatch):

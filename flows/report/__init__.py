@@ -25,6 +25,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import Connection, column, func, select, table, text
 
+from flows.progress import ONLY_LOG, reporting
 from flows.settings import ROOT
 from flows.warehouse import connect
 
@@ -153,10 +154,11 @@ def report(table_name: str) -> Path:
     with connect() as connection:
         facts = read_facts(connection, table_name)
     write(page(facts))
-    create_markdown_artifact(
-        markdown(facts), key="report", description=f"What {PAGE} shows, in words and numbers"
-    )
-    get_run_logger().info("report: %s", PAGE)
+    with reporting():
+        create_markdown_artifact(
+            markdown(facts), key="report", description=f"What {PAGE} shows, in words and numbers"
+        )
+    get_run_logger().info("report: %s", PAGE, extra=ONLY_LOG)
     return PAGE
 
 

@@ -1,0 +1,158 @@
+"""Ctrl-C and its relatives: whatever the run is doing, it ends within three seconds.
+
+Python would handle a signal in the main thread, and only there: not while psycopg2 waits for
+PostgreSQL, and in the middle of a COPY its KeyboardInterrupt arrives as a cancelled query, which
+looks like a fault of the network. So a thread of its own waits for the signals and ends the
+process. What is in work is rolled back by PostgreSQL: each month, and each model, is one
+transaction.
+"""
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from prefect.client.schemas import FlowRun
+
+MESSAGE = (
+    "interrupted: what is loaded and built so far is kept, and what was in work stays as it was; "
+    "run again to go on"
+)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+runs: list[UUID] = []  # Prefect's flow runs of this process, the outer ones
+servers: list["subprocess.Popen[Any]"] = []  # Prefect's temporary server
+
+
+def remember_run(_flow: object, run: "FlowRun", _state: object) -> None:
+    """Note a flow run that is to be cancelled if this process is interrupted; a hook."""
+    runs.append(run.id)
+
+
+def end_on_signals() -> None:
+    """From now on, end the process on SIGINT, SIGTERM and SIGHUP; but nohup stays nohup."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    awaited = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    for number in awaited:
+        signal.signal(number, stand_still)
+    arguments = (receiver, sender, awaited)  # the sender too, or it would be closed
+    threading.Thread(target=wait_for, args=arguments, daemon=True, name="signals").start()
+
+
+def stand_still(_number: int, _frame: object) -> None:
+    """Keep the main thread from doing anything more, such as committing what it has in hand."""
+    threading.Event().wait()
+
+
+def wait_for(receiver: socket.socket, _sender: socket.socket, awaited: set[int]) -> None:
+    """Wait for one of the signals, and end the process."""
+    while (number := receiver.recv(1)[0]) not in awaited:
+        pass
+    end(number)
+
+
+def end(number: int) -> NoReturn:
+    """Say what is kept, clean up, and exit as a program does that a signal ends."""
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)  # no other thread has a say from here on, nor has a traceback
+    os.dup2(nowhere, 2)
+    # A progress bar hides the cursor, and leaves half a line.
+    clear = "\r\x1b[K\x1b[?25h" if os.isatty(terminal) else ""
+    with suppress(OSError):  # the terminal may be gone
+        os.write(terminal, f"{clear}{MESSAGE}\n".encode())
+    for job, seconds in ((clean_up, 1.5), (cancel_queries, 0.5)):  # dbt may have begun another
+        thread = threading.Thread(target=job, daemon=True)
+        thread.start()
+        thread.join(seconds)
+    for server in servers:
+        with suppress(OSError):
+            server.kill()
+    os._exit(128 + number)
+
+
+def clean_up() -> None:
+    """Leave nothing behind that still runs, here, in PostgreSQL or, as Prefect knows it, at all."""
+    cancel_queries()  # frees the main thread, which then stands still
+    with suppress(Exception):
+        cancel_runs()
+    for server in servers:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            server.terminate()
+            server.wait(1)
+
+
+def cancel_queries() -> None:
+    """Have PostgreSQL end what this process asked for: it notices a dead client only later.
+
+    There is no list of the connections: they are dbt's, SQLAlchemy's and our own.
+    """
+    if psycopg2 := sys.modules.get("psycopg2.extensions"):
+        for thing in gc.get_objects():
+            if issubclass(type(thing), psycopg2.connection) and not thing.closed:
+                with suppress(Exception):
+                    thing.cancel()
+
+
+def cancel_runs() -> None:
+    """Tell Prefect that the runs of this process are cancelled, and have workers end theirs."""
+    if not runs:
+        return
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterParentFlowRunId,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Cancelled, Cancelling
+
+    unfinished = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED]
+    parts = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=runs),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished)),
+    )
+    with get_client(sync_client=True) as client:
+        set_state = partial(client.set_flow_run_state, force=True)
+        for run in runs:
+            set_state(run, Cancelled(message="interrupted"))
+        for run in client.read_flow_runs(flow_run_filter=parts):
+            is_on_a_worker = run.deployment_id and run.state_type == StateType.RUNNING
+            set_state(run.id, Cancelling() if is_on_a_worker else Cancelled())
+
+
+def start_temporary_server_apart(log: Path) -> None:
+    """Have Prefect start its temporary server in a session of its own.
+
+    Ctrl-C is for all processes of a terminal's foreground group. A server that got it too would
+    be gone before it could be told what became of the run, and each of Prefect's requests would
+    be repeated for a minute. Prefect has no setting for it; the patch can go when
+    `SubprocessASGIServer` starts its server with `start_new_session`, which a test looks at.
+
+    Args:
+        log: Where the server's output goes, rather than to the terminal.
+    """
+    from prefect.server.api import server
+
+    def start_apart(*arguments: Any, **options: Any) -> "subprocess.Popen[Any]":
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as output:
+            options |= {"stdout": output, "stderr": output, "start_new_session": True}
+            process = subprocess.Popen(*arguments, **options)
+        servers.append(process)
+        return process
+
+    # The module's own view of `subprocess`; everybody else's stays what it is.
+    vars(server)["subprocess"] = SimpleNamespace(**vars(subprocess) | {"Popen": start_apart})

@@ -1,0 +1,173 @@
+"""The command line: what is wrong with it is one line, at once; what is right is the flow's own."""
+
+import inspect
+import os
+import subprocess
+import sys
+
+import pytest
+from prefect import Flow
+
+from flows.backfill import backfill
+from flows.cli import parse, signature_of
+from flows.elt import elt
+from flows.errors import UsageError
+from flows.parameters import Limits
+from flows.settings import ROOT
+
+FLOWS = [elt, backfill]
+
+
+def words_of(flow: Flow) -> str:
+    return f"flows.{flow.name}"
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=words_of)
+def test_the_options_are_the_parameters_of_the_flow_with_their_defaults(flow):
+    read, own = inspect.signature(signature_of(words_of(flow))), inspect.signature(flow.fn)
+    assert {name: (p.default, p.annotation) for name, p in read.parameters.items()} == {
+        name: (p.default, p.annotation) for name, p in own.parameters.items()
+    }
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=words_of)
+def test_the_help_text_says_what_each_parameter_means(flow, capsys):
+    assert parse(words_of(flow), ["--help"]) is None
+    shown = " ".join(capsys.readouterr().out.split())
+    limits = {f"limits.{name}": field.description for name, field in Limits.model_fields.items()}
+    parameters = {
+        name: schema["description"]
+        for name, schema in flow.parameters.properties.items()
+        if name != "limits"
+    }
+    for name, description in (parameters | limits).items():
+        assert f"--{name.replace('_', '-')}" in shown
+        assert " ".join(description.split()) in shown
+
+
+def test_words_become_the_values_that_the_flow_takes():
+    command = parse(
+        "flows.elt",
+        ["--months", "2021-01", "--force", "--limits.malformed-share=0.5", "--json", "-v"],
+    )
+    assert command.parameters == {
+        "months": "2021-01",
+        "source": elt.parameters.properties["source"]["default"],
+        "table_name": "yellow_taxi_trips",
+        "force": True,
+        "full_refresh": False,
+        "limits": Limits(malformed_share=0.5),
+    }
+    assert (command.as_json, command.verbose) == (True, True)
+
+
+WRONG = [
+    (["--nonsense"], "Unknown option: --nonsense. See --help"),
+    (["--month", "2021-01"], "Unknown option: --month. Did you mean --months? See --help"),
+    (["--months"], "Parameter --months requires an argument. See --help"),
+    (["2021-01"], "Unused Tokens: ['2021-01']. See --help"),
+    (
+        ["--months", "2021-13"],
+        "'2021-13' is not a month: write it as YYYY-MM, from 2009-01 on",
+    ),
+    (
+        ["--months", "2008-12"],
+        "'2008-12' is not a month: write it as YYYY-MM, from 2009-01 on",
+    ),
+    (["--months", "2021-01..2098-02"], "2098-02 is in the future"),
+    (
+        ["--source", "trips.csv"],
+        "trips.csv: no month in its name. Give the month: YYYY-MM",
+    ),
+    (
+        ["--source", "2021-02.csv", "--months", "2021-01"],
+        "2021-02.csv: the month in its name is 2021-02, not 2021-01",
+    ),
+    (
+        ["--limits.malformed-share", "7"],
+        "--limits.malformed-share is '7': Input should be less than or equal to 1",
+    ),
+    (
+        ["--limits.gigabytes=-1"],
+        "--limits.gigabytes is '-1': Input should be greater than 0",
+    ),
+    (
+        ["--limits.gigabytes", "inf"],
+        "--limits.gigabytes is 'inf': Input should be a finite number",
+    ),
+    (
+        ["--table-name", "select"],
+        "'select' can't be the name of the trips' table: use up to 63 lower-case letters, digits "
+        "and underscores, not an SQL keyword or another model's name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_what_is_wrong_with_a_word_is_one_line(words, line):
+    with pytest.raises(UsageError) as refusal:
+        parse("flows.elt", words)
+    assert str(refusal.value) == line
+
+
+def test_a_wrong_word_is_refused_before_prefect_is_imported():
+    """Prefect takes two seconds to import; and without it, no server starts, no alert is sent."""
+    program = (
+        "import atexit, sys; sys.argv[1:] = ['--months', '2021-13'];"
+        "atexit.register(lambda: print({'prefect', 'sqlalchemy', 'pandas'} & {*sys.modules}));"
+        "from flows import cli; cli.run('flows.elt')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (2, "set()\n")
+    assert result.stderr == (
+        "error: '2021-13' is not a month: write it as YYYY-MM, from 2009-01 on\n"
+    )
+
+
+def test_a_prefect_server_that_does_not_answer_is_one_line(unused_port):
+    url = f"http://127.0.0.1:{unused_port}/api"
+    result = subprocess.run(
+        [sys.executable, "-m", "flows.elt", "--source", "sample"],
+        cwd=ROOT,
+        env=os.environ | {"PREFECT_API_URL": url},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: Prefect's server at {url} does not answer. Start it, or take "
+        "PREFECT_API_URL out of your settings\n"
+    )
+
+
+def make(*words: str, folder=ROOT, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["make", "--no-print-directory", "-C", ROOT, *words],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+HOSTILE = """$(shell>x)$(>x)`>x`';>x;'";>x;"-v"""  # each part would make a file, if it were run
+
+
+@pytest.mark.parametrize("variable", ["MONTH", "SOURCE"])
+@pytest.mark.parametrize("is_in_environment", [True, False])
+def test_make_hands_a_variable_on_as_it_is(variable, is_in_environment):
+    words = [] if is_in_environment else [f"{variable}={HOSTILE}"]
+    result = make("run", *words, **({variable: HOSTILE} if is_in_environment else {}))
+    assert f"error: {repr(HOSTILE) if variable == 'MONTH' else HOSTILE}" in result.stderr
+    assert result.returncode == 2
+    assert not (ROOT / "x").exists()
+
+
+@pytest.mark.parametrize("word", ["MONTHS=2021-01", "month=2021-01", "Source=sample"])
+def test_make_names_a_variable_that_it_does_not_know(word):
+    result = make("run", word)
+    name = word.partition("=")[0]
+    assert f"{name} is not a variable of this Makefile" in result.stderr
+    assert (result.returncode, result.stdout) == (2, "")

@@ -1,0 +1,207 @@
+"""Ctrl-C at any moment: one line, nothing left running, and the month as it was."""
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import getsource
+
+import psutil
+import pytest
+from conftest import run_query, wait_until
+from prefect.server.api.server import SubprocessASGIServer
+
+from flows.interrupt import MESSAGE
+from flows.laptop.sample import sample_month
+from flows.settings import ROOT
+from flows.warehouse import connect
+
+JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
+SECONDS = 3
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a run as a terminal does: in a process group of its own."""
+    processes = []
+
+    def start_run(*words: str, **environment: str) -> subprocess.Popen:
+        output = tmp_path / "output"
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *words],
+                cwd=ROOT,
+                env=os.environ | environment,
+                stdout=output.open("w"),
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        )
+        processes[-1].output = output
+        return processes[-1]
+
+    yield start_run
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def elt(*words: str) -> tuple[str, ...]:
+    return ("-m", "flows.elt", *words)
+
+
+def interrupt(run: subprocess.Popen, number: int = signal.SIGINT, *, alone: bool = False) -> str:
+    """Send a signal to the run's group or to the process alone; return what it printed then."""
+    before = len(run.output.read_text())
+    children = psutil.Process(run.pid).children(recursive=True)
+    os.kill(run.pid, number) if alone else os.killpg(run.pid, number)
+    assert run.wait(SECONDS) == 128 + number
+    assert [child for child in children if child.is_running() and child.status() != "zombie"] == []
+    return run.output.read_text()[before:]
+
+
+@pytest.fixture
+def slow_site():
+    """Serves the beginning of January, and never the rest; returns its URL."""
+    content = sample_month(JANUARY, 5_000).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with suppress(ConnectionError):
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.01)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/yellow_tripdata_2021-01.csv.gz"
+    server.shutdown()
+    server.server_close()
+
+
+def has_child(run: subprocess.Popen, word: str) -> bool:
+    with suppress(psutil.Error):
+        return any(word in child.cmdline() for child in psutil.Process(run.pid).children())
+    return False
+
+
+@pytest.fixture
+def big_month(tmp_path):
+    """January with 2,500,000 rows: some seconds of COPY."""
+    path = tmp_path / "yellow_tripdata_2021-01.csv"
+    header, body = gzip.decompress(sample_month(JANUARY, 50_000).read_bytes()).split(b"\n", 1)
+    path.write_bytes(header + b"\n" + body * 50)
+    return path
+
+
+def in_transaction(settings) -> list[tuple]:
+    """The queries of sessions with an open transaction in the test's database."""
+    return run_query(
+        settings,
+        "select query from pg_stat_activity where datname = current_database()"
+        " and xact_start is not null and pid <> pg_backend_pid()",
+    )
+
+
+def wait_for(settings, activity: str) -> None:
+    wait_until(
+        lambda: run_query(
+            settings,
+            "select from pg_stat_activity where datname = current_database()"
+            f" and pid <> pg_backend_pid() and {activity}",
+        ),
+        120,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_while_prefect_is_imported(start, number):
+    run = start(*elt("--source", "sample"))
+    wait_until(lambda: psutil.Process(run.pid).num_threads() > 1, 20)  # the one for signals
+    assert interrupt(run, number, alone=True) == f"{MESSAGE}\n"
+
+
+def test_while_the_temporary_prefect_server_starts(start, tmp_path):
+    run = start(*elt("--source", "sample"), PREFECT_API_URL="", PREFECT_HOME=str(tmp_path))
+    wait_until(lambda: has_child(run, "uvicorn"), 60)
+    assert interrupt(run) == f"{MESSAGE}\n"
+
+
+def test_while_a_file_is_downloaded(warehouse, start, slow_site, api):
+    run = start(*elt("--source", slow_site))
+    unfinished = ROOT / "data" / "downloads"
+    began = time.time()
+    wait_until(
+        lambda: any(part.stat().st_mtime > began for part in unfinished.rglob("*.part")), 120
+    )
+    assert interrupt(run) == f"{MESSAGE}\n"
+    states = api("flow_runs", sort="START_TIME_DESC", limit=2)
+    assert {(run["name"], run["state_type"]) for run in states} == {
+        ("elt 2021-01", "CANCELLED"),
+        ("land 2021-01", "CANCELLED"),
+    }
+
+
+@pytest.mark.parametrize(("number", "alone"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_while_a_month_is_loaded(warehouse, start, big_month, query, number, alone):
+    run = start(*elt("--source", str(big_month)))
+    wait_until(lambda: query("select from pg_stat_progress_copy where tuples_processed > 0"), 120)
+    assert interrupt(run, number, alone=alone) == f"{MESSAGE}\n"
+    wait_until(lambda: in_transaction(warehouse) == [], SECONDS)
+    assert query("select count(*) from raw.yellow_tripdata") == [(0,)]
+
+
+def test_while_a_load_waits_for_a_lock(warehouse, start, land, query):
+    land(FEBRUARY, 1_000)
+    with connect(warehouse) as reader, reader.begin():
+        reader.exec_driver_sql("lock table raw.yellow_tripdata in access exclusive mode")
+        run = start(*elt("--source", "sample"))
+        wait_for(warehouse, "wait_event_type = 'Lock'")
+        assert interrupt(run) == f"{MESSAGE}\n"
+    wait_until(lambda: in_transaction(warehouse) == [], SECONDS)
+    assert query("select distinct source_month from raw.yellow_tripdata") == [(FEBRUARY,)]
+
+
+def test_while_dbt_builds_the_models(warehouse, start, query):
+    run = start(*elt("--source", "sample"))
+    wait_for(warehouse, "state = 'active' and query ~ 'create +table'")
+    assert interrupt(run) == f"{MESSAGE}\n"
+    wait_until(lambda: in_transaction(warehouse) == [], SECONDS)
+    assert query("select count(*) from raw.yellow_tripdata") == [(50_000,)]
+
+
+def test_with_nohup_a_hangup_is_nothing(start):
+    """What is ignored when the run begins stays ignored."""
+    ignored = "import signal, runpy, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    ended = "import os; os.kill(os.getpid(), signal.SIGHUP); print('lived')"
+    run = start("-c", f"{ignored}from flows import interrupt; interrupt.end_on_signals(); {ended}")
+    assert run.wait(30) == 0
+    assert run.output.read_text() == "lived\n"
+
+
+def test_a_cancelled_run_on_a_worker_does_not_replace_its_month(warehouse, start, big_month, query):
+    """A worker ends a run that is cancelled by SIGTERM, which Prefect raises in the main thread."""
+    call = f"from flows.land import land; land('2021-01', {str(big_month)!r})"
+    run = start("-c", call)
+    wait_until(lambda: query("select from pg_stat_progress_copy where tuples_processed > 0"), 120)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) != 0
+    assert "Trying again" not in run.output.read_text()
+    assert query("select count(*) from raw.yellow_tripdata") == [(0,)]
+
+
+def test_prefect_still_needs_its_temporary_server_to_be_started_apart():
+    """If this fails, Prefect does so itself: `start_temporary_server_apart` can be less."""
+    assert "start_new_session" not in getsource(SubprocessASGIServer)

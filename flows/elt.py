@@ -13,6 +13,7 @@ from prefect.states import Completed
 from flows import cli
 from flows.build import TABLE_NAME, build, check_table_name, warn_if_stale
 from flows.datasets import SOURCE, locate
+from flows.errors import without_secrets
 from flows.fetch import MAX_CSV_GIGABYTES, is_published
 from flows.land import land
 from flows.laptop.postgres import ensure_warehouse
@@ -57,7 +58,9 @@ def elt(
         asked = [month for month in asked if is_published(locate(source, month))]
         if not asked:
             warn_if_stale()
-            return Completed(name="Skipped", message=f"{source}: not published yet")
+            return Completed(
+                name="Skipped", message=f"{without_secrets(source)}: not published yet"
+            )
     landed = [land(month, source, force, max_malformed_share, max_csv_gigabytes) for month in asked]
     built = build(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)

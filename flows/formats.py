@@ -11,7 +11,7 @@ import re
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +69,6 @@ class TripFile(ABC):
         columns: Names in the order of the file: in lower case, trimmed, fit for a table.
         surplus: How many empty fields each row of `chunks` has more than there are columns.
         rows: How many rows there are, where the file says so (Parquet does).
-        size: Bytes of the content: the unpacked CSV is not known beforehand, and is None.
         rows_read: Rows that the pieces so far should make.
         bytes_read: How much of the content they have taken.
     """
@@ -84,6 +83,7 @@ class TripFile(ABC):
         self.file = file
         self.source = source
         self.digest = hashlib.sha256()
+        self.reading: Generator[bytes, None, None] | None = None
 
     @property
     def sha256(self) -> str:
@@ -98,7 +98,14 @@ class TripFile(ABC):
         Raises:
             PipelineError: the file can't be read to its end.
         """
-        return ahead(self.pieces())
+        self.stop()
+        self.reading = ahead(self.pieces())
+        return self.reading
+
+    def stop(self) -> None:
+        """End the reading that was begun last: its thread would be in the next one's way."""
+        if self.reading:
+            self.reading.close()
 
     @abstractmethod
     def pieces(self) -> Iterator[bytes]:
@@ -151,12 +158,14 @@ class CsvFile(TripFile):
                 piece = self.file.read(CHUNK)
 
     def pieces(self) -> Iterator[bytes]:
+        """What `chunks` passes on: the lines as they are."""
         for piece in self.whole_lines():
             self.rows_read += piece.count(b"\n") + (not piece.endswith(b"\n"))
             yield piece
 
     def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
         """Pass on the lines that are rows, byte for byte but for line ends and surplus."""
+        self.stop()
         number, width = 0, len(self.columns)
         for piece in self.whole_lines():
             number = number or self.lines_before
@@ -223,6 +232,7 @@ class ParquetFile(TripFile):
             )
 
     def pieces(self) -> Iterator[bytes]:
+        """What `chunks` passes on: each batch as CSV."""
         return map(csv_rows, self.batches())
 
     def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
@@ -245,6 +255,7 @@ class ParquetFile(TripFile):
                 yield rows
             number += batch.num_rows
 
+        self.stop()
         for batch in self.batches():
             yield from sort(batch)
         self.rows_read -= malformed
@@ -264,7 +275,11 @@ def open_trip_file(path: Path, source: str) -> Iterator[TripFile]:
         is_parquet = beginning.startswith(PARQUET) and not isinstance(content, gzip.GzipFile)
         if not is_parquet:
             refuse_other_kinds(source, beginning, path)
-        yield (ParquetFile if is_parquet else CsvFile)(content, source)
+        trips = (ParquetFile if is_parquet else CsvFile)(content, source)
+        try:
+            yield trips
+        finally:
+            trips.stop()
 
 
 def open_content(path: Path) -> BinaryIO:
@@ -296,7 +311,7 @@ def readable(source: str) -> Iterator[None]:
         ) from None
 
 
-def ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def ahead(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
     """The same pieces, each made in a thread while the one before it is in use."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, pieces, None)
@@ -481,7 +496,9 @@ def csv_rows(batch: pa.RecordBatch) -> bytes:
     columns = [csv_column(column) for column in batch.columns]
     table = pa.record_batch(columns, names=[str(number) for number in range(len(columns))])
     has_empty = any(
-        pc.any(pc.equal(column, "")).as_py() for column in batch.columns if is_string(column.type)
+        pc.min(pc.binary_length(column)).as_py() == 0
+        for column in batch.columns
+        if is_string(column.type)
     )
     for quotes in ("needed",) if has_empty else ("none", "needed"):
         rows = pa.BufferOutputStream()

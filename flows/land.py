@@ -10,7 +10,7 @@ from prefect import flow
 
 from flows.datasets import SOURCE, locate
 from flows.errors import without_secrets
-from flows.fetch import MAX_CSV_GIGABYTES, extract
+from flows.fetch import MAX_CSV_GIGABYTES, fetch
 from flows.load import MAX_MALFORMED_SHARE, Load, load
 from flows.warehouse import current_url, raw_assets
 
@@ -20,7 +20,7 @@ class Landed:
     """A month in the raw table, and what it took."""
 
     load: Load
-    extract_seconds: float
+    fetch_seconds: float
 
 
 @flow(name="land", flow_run_name="land {month:%Y-%m}")
@@ -35,7 +35,7 @@ def land(
 
     Args:
         month: The first day of the month.
-        source: URL or path of a CSV file, packed with gzip or not; `{month}` in it stands for
+        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; `{month}` in it stands for
             the month. `sample` makes up a small month.
         force: Fetch and load the month even if the same content is there.
         max_malformed_share: The share of lines that may be no rows, from 0 to 1.
@@ -46,16 +46,13 @@ def land(
     """
     began = time.perf_counter()
     url = locate(source, month)
-    limit = {"max_csv_gigabytes": max_csv_gigabytes}
-    file = extract.with_options(refresh_cache=force)(url, **limit)
-    if not file.is_intact():  # the cache remembers a file that has gone or changed since
-        file = extract.with_options(refresh_cache=True)(url, **limit)
-    extract_seconds = time.perf_counter() - began
+    file = fetch.with_options(refresh_cache=force)(url, max_csv_gigabytes=max_csv_gigabytes)
+    fetch_seconds = time.perf_counter() - began
     load_as_assets = load.with_options(
         assets=raw_assets(current_url().database), asset_deps=[asset_of(url)]
     )
     loaded = load_as_assets(file, month, force, max_malformed_share)
-    return Landed(loaded, extract_seconds)
+    return Landed(loaded, fetch_seconds)
 
 
 def asset_of(url: str) -> str:

@@ -19,9 +19,10 @@ from prefect.concurrency.sync import concurrency
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
+from flows.datasets import COLUMNS, YELLOW
 from flows.errors import RETRIES, PipelineError, TransientError, first_line
 from flows.fetch import SourceFile
-from flows.formats import COLUMNS, good_lines, open_csv, read_header, whole_lines
+from flows.formats import TripFile, open_trip_file
 from flows.progress import progress
 from flows.warehouse import connect, raw_assets
 
@@ -30,7 +31,7 @@ LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
 LOCK_TIMEOUT = "1s"  # while we wait for a lock, readers wait behind us
 LOCK_PAUSE = 4.0  # seconds between two tries, for readers to go on
 LOCK_PATIENCE = 60.0  # seconds
-LINES_BETWEEN_REPORTS = 500_000
+ROWS_BETWEEN_REPORTS = 500_000
 OWN_COLUMNS = {"source_month": "date", "source_row": "bigint", "load_id": "bigint"}
 
 CREATE_TABLES = f"""
@@ -113,9 +114,8 @@ def load(
     """
     logger = get_run_logger()
     began, started_at = time.perf_counter(), datetime.now(UTC)
-    with open_csv(file.path) as lines:
-        columns = read_header(lines, file.source)
-    with slot(), connect() as warehouse:
+    with open_trip_file(file.path, file.source) as trips, slot(), connect() as warehouse:
+        YELLOW.require_columns(trips.columns, file.source)
         connection = warehouse.connection.driver_connection
         try:
             with connection, connection.cursor() as cursor:
@@ -128,14 +128,19 @@ def load(
                 load_id = next_load_id(cursor)
                 cursor.execute("savepoint before_copy")
                 try:
-                    rows, malformed = copy_as_it_is(cursor, file, columns, month, load_id), 0
+                    rows, malformed = copy_as_it_is(cursor, file, trips, month, load_id), 0
                 except CopyRefused as refusal:
                     logger.warning("%s: %s. Putting malformed lines aside", file.source, refusal)
                     cursor.execute("rollback to savepoint before_copy")
-                    rows, malformed = copy_good_lines(cursor, file, columns, month, load_id)
+                    rows, malformed = copy_good_lines(cursor, file, trips, month, load_id)
                     refuse_malformed(cursor, file, load_id, malformed, rows, max_malformed_share)
                 if rows == 0:
-                    raise PipelineError(f"{file.source}, line 2: no rows. Get the file anew")
+                    raise PipelineError(f"{file.source}, line 2: no rows. Get the file again")
+                if trips.sha256 != file.sha256:
+                    raise PipelineError(
+                        f"{file.source} has changed since it was read before; {month:%Y-%m} stays "
+                        "as it was. Run again when the file is complete"
+                    )
                 attach_partition(cursor, month, load_id)
                 cursor.execute(
                     "insert into raw.loads (load_id, source_month, source, sha256, bytes,"
@@ -197,39 +202,40 @@ def next_load_id(cursor: Cursor) -> int:
 
 
 def copy_as_it_is(
-    cursor: Cursor, file: SourceFile, columns: list[str], month: date, load_id: int
+    cursor: Cursor, file: SourceFile, trips: TripFile, month: date, load_id: int
 ) -> int:
     """Copy a file into a new partition; return its number of rows.
 
     Raises:
         CopyRefused: some of its lines are no rows.
     """
-    table = create_partition(cursor, month, load_id, columns)
-    with open_csv(file.path) as lines:
-        lines.readline()
-        return copy(
-            cursor, table, columns, refuse_end_marker(whole_lines(lines, file.source)), file
-        )
+    table = create_partition(cursor, month, load_id, trips.columns)
+    surplus = [f"surplus {number}" for number in range(trips.surplus)]
+    for (
+        column
+    ) in surplus:  # thrown away below, and empty, or the file's rows are not what they seem
+        name = Identifier(column)
+        run(cursor, "alter table {} add {} text check ({} = '')", table, name, name)
+    chunks = refuse_end_marker(trips.chunks())
+    rows = copy(cursor, table, file, trips, trips.columns + surplus, chunks)
+    for column in surplus:
+        run(cursor, "alter table {} drop {}", table, Identifier(column))
+    return rows
 
 
 def copy_good_lines(
-    cursor: Cursor, file: SourceFile, columns: list[str], month: date, load_id: int
+    cursor: Cursor, file: SourceFile, trips: TripFile, month: date, load_id: int
 ) -> tuple[int, int]:
     """Copy a file's rows into a new partition and its other lines into `raw.malformed_lines`.
 
     Returns the numbers of rows and of malformed lines.
     """
-    table = create_partition(cursor, month, load_id, columns)
+    table = create_partition(cursor, month, load_id, trips.columns)
     # Malformed lines wait in a file, not in memory: there may be as many as the file has lines.
-    with open_csv(file.path) as lines, TemporaryFile("w+", encoding="utf-8", newline="") as aside:
-        lines.readline()
+    with TemporaryFile("w+", encoding="utf-8", newline="") as aside:
         writer = csv.writer(aside, quoting=csv.QUOTE_ALL)
-        chunks = good_lines(
-            whole_lines(lines, file.source),
-            len(columns),
-            lambda *malformed: writer.writerow((load_id, month, *malformed)),
-        )
-        rows = copy(cursor, table, columns, chunks, file)
+        chunks = trips.good_chunks(lambda *malformed: writer.writerow((load_id, month, *malformed)))
+        rows = copy(cursor, table, file, trips, trips.columns, chunks)
         aside.seek(0)
         cursor.copy_expert("copy raw.malformed_lines from stdin with (format csv)", aside)
         return rows, cursor.rowcount
@@ -292,9 +298,14 @@ def columns_of(cursor: Cursor, table: str) -> list[str]:
 
 
 def copy(
-    cursor: Cursor, table: Identifier, columns: list[str], chunks: Iterator[bytes], file: SourceFile
+    cursor: Cursor,
+    table: Identifier,
+    file: SourceFile,
+    trips: TripFile,
+    columns: list[str],
+    chunks: Iterator[bytes],
 ) -> int:
-    """Stream lines into a table that was made in this transaction; return the number of rows.
+    """Stream rows into a table that was made in this transaction; return their number.
 
     Raises:
         CopyRefused: some of the lines are no rows.
@@ -302,26 +313,29 @@ def copy(
     names = SQL(", ").join(map(Identifier, columns))
     # FREEZE spares readers the work of marking each row as committed.
     statement = SQL("copy {} ({}) from stdin with (format csv, freeze)").format(table, names)
-    with progress(f"load {file.path.name}", file.csv_bytes) as advance:
-        stream = Stream(chunks, advance)
+    with progress(f"load {file.path.name}", file.content_bytes) as advance:
+        stream = Stream(chunks, trips, advance)
         try:
             cursor.copy_expert(statement, stream)
-        except psycopg2.DataError as error:
+        except (psycopg2.DataError, psycopg2.errors.CheckViolation) as error:
             raise CopyRefused(first_line(error)) from None
         except psycopg2.errors.QueryCanceled as error:
             raise stream.error or error from None
-    if cursor.rowcount != stream.lines:
+    if cursor.rowcount != trips.rows_read:
         raise CopyRefused("a quotation goes on in the next line")
     return cursor.rowcount
 
 
 class Stream:
-    """An iterator of bytes as the file that `copy_expert` reads, which counts and reports."""
+    """An iterator of bytes as the file that `copy_expert` reads, which reports how far it is."""
 
-    def __init__(self, chunks: Iterator[bytes], advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], trips: TripFile, advance: Callable[[int], None]
+    ) -> None:
         self.chunks = chunks
+        self.trips = trips
         self.advance = advance
-        self.bytes = self.lines = 0
+        self.reported = 0
         self.error: Exception | None = None
         self.logger = get_run_logger()
         self.began = time.perf_counter()
@@ -333,13 +347,11 @@ class Stream:
         except Exception as error:  # psycopg2 tells of it as a cancelled query only
             self.error = error
             raise
-        before = self.lines
-        self.bytes += len(chunk)
-        self.lines += chunk.count(b"\n") + (chunk[-1:] not in (b"", b"\n"))
-        self.advance(self.bytes)
-        if self.lines // LINES_BETWEEN_REPORTS > before // LINES_BETWEEN_REPORTS:
+        self.advance(self.trips.bytes_read)
+        if self.trips.rows_read - self.reported >= ROWS_BETWEEN_REPORTS:
+            self.reported = self.trips.rows_read
             seconds = time.perf_counter() - self.began
-            self.logger.info("%s lines in %.1f s", f"{self.lines:,}", seconds)
+            self.logger.info("%s rows in %.1f s", f"{self.reported:,}", seconds)
         return chunk
 
 

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     db: str = "ny_taxi"
     analyst_password: SecretStr = SecretStr("analyst")
     alert_block: str | None = Field(None, validation_alias="ALERT_BLOCK")
+    source_base_url: str = Field("", validation_alias="SOURCE_BASE_URL")  # a mirror of TLC's files
 
     @property
     def url(self) -> URL:

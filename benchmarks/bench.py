@@ -54,8 +54,8 @@ sys.path.insert(0, str(ROOT))
 from prefect import flow  # noqa: E402
 
 from flows.build import FAILED, TABLE_NAME, dbt_on  # noqa: E402
-from flows.fetch import SourceFile, verify  # noqa: E402
 from flows.datasets import COLUMNS  # noqa: E402
+from flows.fetch import SourceFile, verify  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402

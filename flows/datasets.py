@@ -85,7 +85,7 @@ def read_datasets(path: Path) -> dict[str, Dataset]:
 
 
 def raw_columns(table: str) -> tuple[str, ...]:
-    """The columns that the files of a dataset have ever had, by dbt's description of a raw table."""
+    """The columns that the files of a dataset have ever had, as dbt describes its raw table."""
     path = ROOT / "dbt_project" / "models" / "staging" / "tlc" / "_tlc__sources.yml"
     [source] = yaml.safe_load(path.read_text())["sources"]
     [described] = [entry for entry in source["tables"] if entry["name"] == table]

@@ -58,9 +58,8 @@ def elt(
         asked = [month for month in asked if is_published(locate(source, month))]
         if not asked:
             warn_if_stale()
-            return Completed(
-                name="Skipped", message=f"{without_secrets(source)}: not published yet"
-            )
+            shown = without_secrets(source)
+            return Completed(name="Skipped", message=f"{shown}: not published yet")
     landed = [land(month, source, force, max_malformed_share, max_csv_gigabytes) for month in asked]
     built = build(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)

@@ -459,8 +459,8 @@ def refuse_status(url: str, response: httpx.Response) -> None:
 
 def strong_validator(response: httpx.Response) -> str:
     """What names the content so that the rest may be asked for later; nothing if that is vague."""
-    tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+    tag: str = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else str(response.headers.get("Last-Modified", ""))
 
 
 def verify(

@@ -223,7 +223,9 @@ class ParquetFile(TripFile):
                 self.bytes_read = self.size * self.rows_read // max(rows, 1)
                 yield batch
             self.file.seek(0)
-            self.digest = hashlib.file_digest(self.file, "sha256")
+            self.digest = hashlib.sha256()
+            while chunk := self.file.read(CHUNK):
+                self.digest.update(chunk)
             self.bytes_read = self.file.tell()
         if self.rows_read != rows:
             raise PipelineError(
@@ -543,4 +545,4 @@ def csv_column(column: pa.Array) -> pa.Array:
 
 def is_string(kind: pa.DataType) -> bool:
     """Whether Arrow's CSV writer takes a type as strings."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -35,8 +35,8 @@ def land(
 
     Args:
         month: The first day of the month.
-        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; `{month}` in it stands for
-            the month. `sample` makes up a small month.
+        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; `{month}` in
+            it stands for the month. `sample` makes up a small month.
         force: Fetch and load the month even if the same content is there.
         max_malformed_share: The share of lines that may be no rows, from 0 to 1.
         max_csv_gigabytes: How large the file may be when unpacked.

@@ -211,9 +211,7 @@ def copy_as_it_is(
     """
     table = create_partition(cursor, month, load_id, trips.columns)
     surplus = [f"surplus {number}" for number in range(trips.surplus)]
-    for (
-        column
-    ) in surplus:  # thrown away below, and empty, or the file's rows are not what they seem
+    for column in surplus:  # they take the rows' surplus fields, which must be empty
         name = Identifier(column)
         run(cursor, "alter table {} add {} text check ({} = '')", table, name, name)
     chunks = refuse_end_marker(trips.chunks())

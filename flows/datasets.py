@@ -57,7 +57,7 @@ class Dataset:
         """The URL pattern for a month, under SOURCE_BASE_URL if that is set."""
         if month < self.first_month:
             raise UsageError(
-                f"{month:%Y-%m}: TLC's {self.name} files begin {self.first_month:%Y-%m}"
+                f"{month:%Y-%m}: TLC's {self.name} files begin with {self.first_month:%Y-%m}"
             )
         url = next(s.url for s in self.sources if s.first_month <= month <= s.last_month)
         base = read_settings().source_base_url

@@ -88,4 +88,4 @@ def test_a_source_is_located_for_a_month(tmp_path, monkeypatch):
 
 def test_what_is_shown_of_a_source_has_no_secrets():
     assert shorten("https://me:hunter2@host/x.csv?signature=s3cret") == "https://host/x.csv"
-    assert shorten("https://me:hunter2@[host/x.csv") == "the URL"
+    assert shorten("https://me:hunter2@[host/x.csv") == "https://..."

@@ -54,8 +54,8 @@ sys.path.insert(0, str(ROOT))
 from prefect import flow  # noqa: E402
 
 from flows.build import FAILED, TABLE_NAME, dbt_on  # noqa: E402
+from flows.datasets import COLUMNS  # noqa: E402
 from flows.fetch import SourceFile, verify  # noqa: E402
-from flows.formats import COLUMNS  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402
@@ -328,7 +328,7 @@ def main() -> None:
         embedded_postgres.stop(HOME / "postgres")
         shutil.rmtree(HOME / "postgres", ignore_errors=True)
 
-    said = [f"{ROWS:,} rows, {file.csv_bytes / 1e6:.0f} MB of CSV; medians"]
+    said = [f"{ROWS:,} rows, {file.content_bytes / 1e6:.0f} MB of CSV; medians"]
     said += [f"### {name}\n\n{table(part, 'seconds')}" for name, part in parts.items()]
     said += [f"### Peak memory of the flow's process\n\n{table(memory, 'MB')}"]
     said += [

@@ -25,7 +25,7 @@ from flows.datasets import absolute
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
 from flows.load import loaded_months
 from flows.months import Months, months_of, run_name, today
-from flows.parameters import SOURCE, TABLE_NAME, Limits, TableName
+from flows.parameters import TABLE_NAME, Limits, TableName
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -44,7 +44,7 @@ POLL_SECONDS = 3
 )
 def backfill(
     months: Months,
-    source: str = SOURCE,
+    source: str | None = None,
     table_name: TableName = TABLE_NAME,
     force: bool = False,
     allow_fewer_rows: bool = False,
@@ -59,8 +59,9 @@ def backfill(
     Args:
         months: The months to land, such as 2019-01..2020-12, or several ranges or months with
             blanks between them.
-        source: URL or path of a CSV file, as each worker sees it, packed with gzip or not;
-            {month} in it stands for the month. Or sample, which makes up small months.
+        source: URL or path of a file, as each worker sees it, CSV (packed with gzip or not) or
+            Parquet; {month} in it stands for the month. Or sample, which makes up small months.
+            Default: wherever TLC's file of that month is.
         table_name: What the analysts' table of trips is called.
         force: Fetch and load the months that are there as well.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.
@@ -75,7 +76,7 @@ def backfill(
     missing = [month for month in asked if month not in there]
     get_run_logger().info("%s of %s months are missing", len(missing), len(asked))
     parameters = {
-        "source": absolute(source),
+        "source": source and absolute(source),
         "force": force,
         "allow_fewer_rows": allow_fewer_rows,
         "limits": limits.model_dump(),

@@ -1,31 +1,107 @@
-"""What TLC publishes, and where the file of each month is."""
+"""What TLC publishes, and where the file of each month is: `datasets.yml`, checked and read."""
 
-from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
-from flows.formats import COLUMNS
+import yaml
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from flows.errors import PipelineError, UsageError, is_url
+from flows.formats import RESERVED
 from flows.laptop.sample import sample_month
 from flows.parameters import SAMPLE
+from flows.settings import ROOT, read_settings
+
+Month = Annotated[date, BeforeValidator(lambda text: date.fromisoformat(f"{text}-01"))]
+SOURCES = ROOT / "dbt_project" / "models" / "staging" / "tlc" / "_tlc__sources.yml"
+STRICT = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
+class Source:
+    """A place that has the files of some months, or of all."""
+
+    url: str
+    first_month: Month = date.min
+    last_month: Month = date.max
+
+
+@dataclass(frozen=True, config=STRICT)
 class Dataset:
+    """One kind of trips that TLC publishes month by month."""
+
     name: str
-    columns: tuple[str, ...]
+    table: str
+    first_month: Month
+    sources: tuple[Source, ...]
+    required: tuple[tuple[str, ...], ...]  # of each, a file has one
+
+    @property
+    def raw_table(self) -> str:
+        """The table of the dataset's files in the schema raw."""
+        return f"{self.name}_tripdata"
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that its files have ever had, as dbt describes its raw table."""
+        [source] = yaml.safe_load(SOURCES.read_text())["sources"]
+        [described] = [entry for entry in source["tables"] if entry["name"] == self.raw_table]
+        names = (column["name"] for column in described["columns"])
+        return tuple(name for name in names if name not in RESERVED)
+
+    def locate(self, month: date, source: str | None = None) -> str:
+        """The URL or path of a month's file; a sample month is written first.
+
+        Args:
+            month: The first day of the month.
+            source: A URL or path in which `{month}` is the month, or `sample`. None: wherever
+                the dataset's file of that month is.
+
+        Raises:
+            UsageError: the month is from before the dataset's first.
+        """
+        if source == SAMPLE:
+            return str(sample_month(month))
+        return absolute(source or self.pattern(month)).replace("{month}", f"{month:%Y-%m}")
+
+    def pattern(self, month: date) -> str:
+        """The URL pattern for a month, under SOURCE_BASE_URL if that is set."""
+        if month < self.first_month:
+            raise UsageError(
+                f"{month:%Y-%m}: TLC's {self.name} files begin with {self.first_month:%Y-%m}"
+            )
+        url = next(s.url for s in self.sources if s.first_month <= month <= s.last_month)
+        base = read_settings().source_base_url
+        return f"{base.rstrip('/')}/{url.rpartition('/')[2]}" if base else url
+
+    def require_columns(self, columns: list[str], source: str) -> None:
+        """Check that a file has what the dataset's trips can't do without.
+
+        Raises:
+            PipelineError: a required column is there under none of its names.
+        """
+        missing = [names[0] for names in self.required if not set(names) & set(columns)]
+        if missing:
+            raise PipelineError(
+                f"{source}: no column {', '.join(map(repr, missing))}. It must be one of TLC's "
+                f"{self.name} files, or have its columns; additional ones are welcome"
+            )
 
 
-DATASETS = {"yellow": Dataset("yellow", COLUMNS)}
+def read_datasets(path: Path) -> dict[str, Dataset]:
+    """Read the datasets of a YAML file, each under its name."""
+    entries = yaml.safe_load(path.read_text())
+    named = {name: {"name": name, **entry} for name, entry in entries.items()}
+    return TypeAdapter(dict[str, Dataset]).validate_python(named)
 
 
 def absolute(source: str) -> str:
     """A source that means the same from whatever folder it is read."""
-    is_elsewhere = source == SAMPLE or "://" in source
+    is_elsewhere = source == SAMPLE or is_url(source)
     return source if is_elsewhere else str(Path(source).expanduser().resolve())
 
 
-def locate(source: str, month: date) -> str:
-    """The URL or path of a month's file; a sample month is written first."""
-    if source == SAMPLE:
-        return str(sample_month(month))
-    return absolute(source).replace("{month}", f"{month:%Y-%m}")
+DATASETS = read_datasets(Path(__file__).with_suffix(".yml"))

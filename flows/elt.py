@@ -17,11 +17,11 @@ from prefect import State, flow
 from prefect.states import Completed
 
 from flows.build import build, warn_if_stale
-from flows.datasets import locate
+from flows.datasets import DATASETS
 from flows.fetch import is_published
 from flows.land import land
 from flows.months import LATEST, Months, months_of, run_name, today
-from flows.parameters import SOURCE, TABLE_NAME, Limits, TableName
+from flows.parameters import TABLE_NAME, Limits, TableName
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -31,7 +31,7 @@ from flows.warehouse import ensure_warehouse
 @flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])
 def elt(
     months: Months | None = None,
-    source: str = SOURCE,
+    source: str | None = None,
     table_name: TableName = TABLE_NAME,
     force: bool = False,
     allow_fewer_rows: bool = False,
@@ -44,8 +44,9 @@ def elt(
         months: The months to land, such as 2021-01, or 2021-01..2021-03, or several of these
             with blanks between them; or latest: what TLC should have published by now, if it is
             there. Default: the month in the source's name.
-        source: URL or path of a CSV file, packed with gzip or not; {month} in it stands for the
-            month. Or sample, which makes up a small month.
+        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; {month} in it
+            stands for the month. Or sample, which makes up a small month. Default: wherever TLC's
+            file of that month is.
         table_name: The name of the analysts' table of trips.
         force: Fetch and load the months even if the same content is there.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.
@@ -58,10 +59,10 @@ def elt(
     asked = months_of(months, source, today())
     ensure_warehouse()
     if months == LATEST:
-        asked = [month for month in asked if is_published(locate(source, month))]
+        asked = [month for month in asked if is_published(DATASETS["yellow"].locate(month, source))]
         if not asked:
             warn_if_stale()
-            return Completed(name="Skipped", message=f"{source}: not published yet")
+            return Completed(name="Skipped", message="The latest months are not published yet")
     landed = [land(month, source, "yellow", force, allow_fewer_rows, limits) for month in asked]
     built = build(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)

@@ -4,8 +4,8 @@ Nothing here imports Prefect when it is imported: the command line checks its wo
 """
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any, TypedDict
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,15 +87,34 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+# A URL as people write it, in whatever way malformed; and what follows a question mark in one.
+URL_SCHEME = re.compile(r"(?is)(\s*(?:[a-z][a-z0-9+.-]+:[/\\]+|https?:))?(.*)")
+QUERY = re.compile(r"(?is)(?:[?#&;]|%3f)[^/=]*=.*")
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is meant as a URL and not as a path, even if it is malformed."""
+    return bool(URL_SCHEME.match(source)[1])  # type: ignore[index]  # it matches anything
+
+
 def without_secrets(source: str) -> str:
-    """A URL as it may be shown and stored: no user and password, no signed query."""
-    if "://" not in source:
-        return source
-    try:
-        parts = urlsplit(source)
-    except ValueError:  # such as a bracket without its twin
-        return "the URL"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """A source as it may be shown and stored: no user, no password, no query.
+
+    It need not be a valid URL: a password with `/`, `?`, `#` or `@` in it makes it none, and so
+    does a slash too few. Where it is not clear what is the host and what a secret, neither is
+    shown. A path stays as it is, unless it looks like a URL whose scheme was forgotten.
+    """
+    scheme, rest = URL_SCHEME.match(source).groups()  # type: ignore[union-attr]
+    if not scheme:  # a path, or user:password@host/..., or host/...?key=value
+        return QUERY.sub("", re.sub(r"(?s)^.*:.*@", "", rest))
+    scheme = f"{scheme.strip().partition(':')[0].lower()}://"
+    place, after = re.match(r"(?s)([^?#]*)(.*)", rest).groups()  # type: ignore[union-attr]
+    host, slash, path = place.rpartition("@")[2].partition("/")
+    is_host = re.fullmatch(r"(\[[\w:.]*\]|[\w.-]*)(:\d*)?", host)
+    # An at sign after a question mark: a password with the mark in it, or a query with the sign.
+    if "@" in after or not is_host:
+        return f"{scheme}..."
+    return QUERY.sub("", f"{scheme}{host}{slash}{path}")
 
 
 def shorten(text: str) -> str:

@@ -1,39 +1,83 @@
-"""Extract: a URL or a path becomes a verified file on disk."""
+"""Fetch: a URL or a path becomes a verified file on disk.
 
+What a URL names is kept in data/downloads. Through a proxy (HTTPS_PROXY) it is the proxy that
+connects: then only names and addresses that are a metadata service's from here are refused.
+"""
+
+import contextlib
 import fcntl
-import gzip
 import hashlib
 import ipaddress
+import logging
 import os
 import re
 import socket
+import threading
 import time
-import zlib
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote
 
 import httpx
 from prefect import get_run_logger, runtime, task
-from prefect.cache_policies import INPUTS, TASK_SOURCE
+from prefect.blocks.system import Secret
+from prefect.cache_policies import TASK_SOURCE, CachePolicy
 
-from flows.errors import RETRIES, PipelineError, TransientError, without_secrets
-from flows.formats import open_csv, refuse_web_page
+from flows.errors import RETRIES, PipelineError, TransientError, is_url, without_secrets
+from flows.formats import open_content, open_trip_file, readable
 from flows.progress import megabytes, progress
 from flows.settings import ROOT
 
 FOLDER = ROOT / "data" / "downloads"
-MAX_CSV_GIGABYTES = 10.0  # TLC's largest month has 2.5
+MAX_GIGABYTES = 10.0  # TLC's largest month has 2.5 as CSV
 CHUNK = 1 << 20
-TIMEOUT = httpx.Timeout(30, pool=None)
+TIMEOUT = httpx.Timeout(30, pool=None)  # of one step; see SLOWEST for the whole
+SLOWEST = 10_000  # bytes a second, on average over
+WINDOW = 60.0  # seconds
 MOST_REDIRECTS = 10
-NOT_THERE = {403, 404, 410}  # a bucket that may not be listed says 403 of what it does not have
-TRY_AGAIN = {408, 416, 425, 429, 500, 502, 503, 504}  # 416: there is no rest to go on with
-METADATA_SERVICES = {"100.100.100.200", "fd00:ec2::254"}  # those that are not link-local
+NOT_THERE = {404, 410}
+TRY_AGAIN = {403, 408, 416, 425, 429, 500, 502, 503, 504}  # 416: there is nothing left to resume
 LONGEST_PAUSE = 120  # seconds that a server may have us wait
+
+TLC = "https://d37ci6vzurychx.cloudfront.net/trip-data"
+BUCKETS = {"s3": "{bucket}.s3.amazonaws.com", "gs": "storage.googleapis.com/{bucket}"}
+WEB_PAGES = (  # the page about a file, and the file
+    (r"(https?://github\.com/[^/]+/[^/]+)/blob/(.+)", r"\1/raw/\2"),
+    (r"(https?://[^/]+/.+)/-/blob/(.+)", r"\1/-/raw/\2"),  # GitLab
+    (r"(https?://huggingface\.co/.+)/blob/(.+)", r"\1/resolve/\2"),
+)
+# Where clouds hand out a machine's credentials. Nearly all of them are link-local addresses.
+METADATA_SERVICES = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("169.254.0.0/16", "fe80::/10"),
+        "100.100.100.200",  # Alibaba
+        "168.63.129.16",  # Azure's wire server
+        "192.0.0.192",  # Oracle
+        "fd00:ec2::/32",  # AWS
+        "fd20:ce::254",  # Google
+        "fd00:42::42",  # Scaleway
+    )
+]
+# Networks of IPv6 whose addresses hold one of IPv4, and the number of bits that follow it.
+IPV4_WITHIN = [
+    (ipaddress.IPv6Network(network), bits)
+    for network, bits in (
+        ("::ffff:0:0/96", 0),  # mapped, RFC 4291
+        ("::/96", 0),  # compatible, RFC 4291
+        ("::ffff:0:0:0/96", 0),  # translated, RFC 2765
+        ("64:ff9b::/96", 0),  # NAT64, RFC 6052
+        ("64:ff9b:1::/48", 0),  # NAT64, RFC 8215
+        ("2002::/16", 80),  # 6to4, RFC 3056
+    )
+]
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs URLs with passwords
 
 
 class NotPublished(PipelineError):
@@ -46,108 +90,210 @@ class SourceUnavailable(TransientError):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A CSV file on disk, packed with gzip or not, that has been read to its end once."""
+    """A file of trips on disk that has been read to its end once.
+
+    Its content is the unpacked CSV where gzip has packed it, else the file as it is.
+    """
 
     source: str  # the URL or path that was asked for, without its secrets
     path: Path
     bytes: int  # on disk
-    modified_ns: int  # the file's time when it was verified
-    csv_bytes: int  # unpacked
-    sha256: str  # of the unpacked CSV, so that packing it anew does not make it another file
-
-    def is_intact(self) -> bool:
-        """Whether the file is still the one that was verified, by its size and time."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return False
-        return (found.st_size, found.st_mtime_ns) == (self.bytes, self.modified_ns)
-
-
-def file_name(source: str) -> str:
-    """The last part of a URL or path, fit for a name on any disk."""
-    path = re.split(r"[?#]", source, maxsplit=1)[0] if "://" in source else source
-    return re.sub(r"[^\w.-]", "_", path.rpartition("/")[2])[-100:] or "download"
+    content_bytes: int
+    sha256: str  # of the content, so that packing it again does not make it another file
+    etag: str | None = None  # what the server calls this version of the file
+    last_modified: str | None = None  # as the server writes it
 
 
 @task(
-    name="extract",
-    task_run_name=lambda: f"extract {file_name(runtime.task_run.parameters['source'])}",
-    cache_policy=TASK_SOURCE + INPUTS,
+    name="fetch",
+    task_run_name=lambda: f"fetch {file_name(runtime.task_run.parameters['source'])}",
+    cache_policy=TASK_SOURCE + CachePolicy.from_cache_key_fn(lambda _, given: cache_key(**given)),
     cache_expiration=timedelta(days=1),
     **RETRIES,
 )
-def extract(
-    source: str, folder: Path = FOLDER, max_csv_gigabytes: float = MAX_CSV_GIGABYTES
-) -> SourceFile:
-    """Get a CSV file, packed with gzip or not, and read it once to its end.
+def fetch(source: str, folder: Path = FOLDER, max_gigabytes: float = MAX_GIGABYTES) -> SourceFile:
+    """Get a file of trips, and read it once to its end.
 
     What an http(s) URL names is downloaded into `folder`; a file is used where it is, and its
-    path must be absolute, since the cache takes the same path for the same file.
+    path must be absolute. `{secret:name}` in a URL is the value of Prefect's Secret block of that
+    name, which is looked up when the server is asked, and kept nowhere.
 
     Raises:
         SourceUnavailable: the host can't be reached, breaks off, or is overloaded.
         NotPublished: the source does not have the file.
-        PipelineError: it is not a whole CSV, or one of more than `max_csv_gigabytes`.
+        PipelineError: it is not a whole file of trips, or its content is larger than
+            `max_gigabytes`. A download is deleted then.
     """
     shown = without_secrets(source)
-    path = download(source, folder) if is_url(source) else Path(source)
-    file = verify(shown, path, max_csv_gigabytes)
+    if is_url(source):
+        path, headers = download(source, folder, max_gigabytes)
+        try:
+            file = verify(shown, path, max_gigabytes, headers)
+        except PipelineError:
+            path.unlink(missing_ok=True)
+            raise
+        with contextlib.suppress(OSError):  # without it, the next run fetches the file again
+            beside(path, "state").write_text(f"{cache_id(path)}\n{stamp_of(path)}")
+    else:
+        file = verify(shown, Path(source), max_gigabytes)
     get_run_logger().info(
-        "%s: %s, %s of CSV", shown, megabytes(file.bytes), megabytes(file.csv_bytes)
+        "%s: %s, %s of content", shown, megabytes(file.bytes), megabytes(file.content_bytes)
     )
     return file
+
+
+def cache_key(source: str, folder: Path, max_gigabytes: float) -> str:
+    """What a result in the cache rests on: the file on disk, by its size and time.
+
+    Those of a download are not known before it is there. So an id takes their place, until the
+    file is found to have gone or changed.
+    """
+    if not is_url(source):
+        stamp = stamp_of(Path(source))
+    else:
+        path = place_of(source, folder)
+        stamp = cache_id(path)
+        if not stamp or read(beside(path, "state")) != f"{stamp}\n{stamp_of(path)}":
+            stamp = uuid.uuid4().hex
+            with contextlib.suppress(OSError):  # `download` says it
+                path.parent.mkdir(parents=True, exist_ok=True)
+                beside(path, "state").write_text(stamp)
+    return f"{source} {folder} {max_gigabytes} {stamp}"
+
+
+def cache_id(path: Path) -> str:
+    """What stands for a download in the cache's keys."""
+    return read(beside(path, "state")).partition("\n")[0]
+
+
+def stamp_of(path: Path) -> str:
+    """A file's size and time; nothing where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL byte in the path
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def read(path: Path) -> str:
+    """A small file's text; nothing where there is none."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def place_of(url: str, folder: Path) -> Path:
+    """Where the content of a URL is kept."""
+    return folder / hashlib.sha256(url.encode()).hexdigest()[:12] / file_name(url)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A file that belongs to a download."""
+    return path.with_name(f"{path.name}.{suffix}")
+
+
+def file_name(source: str) -> str:
+    """The last part of a URL or path, fit for a name on any disk."""
+    return re.sub(r"[^\w.-]", "_", without_secrets(source).rpartition("/")[2])[-100:] or "download"
 
 
 def is_published(source: str) -> bool:
     """Whether the source has the file, by the first thing that its server says.
 
-    Only a clear no is one: what else may be wrong is for `extract` to find out and to say.
+    Only a clear no is one: `fetch` finds out what else may be wrong. A bucket that may not be
+    listed, such as TLC's, answers 403 for what it does not have.
     """
     if not is_url(source):
         return Path(source).exists()
+    check(source)
     try:
         with ask(source, {}) as response:
-            return response.status_code not in NOT_THERE
+            return response.status_code not in {403, *NOT_THERE}
     except httpx.HTTPError:
         return True
 
 
-def is_url(source: str) -> bool:
-    """Whether a source is an http(s) URL and not a path.
+def check(url: str) -> None:
+    """Refuse a URL that can't be a file's, and say which one can.
 
     Raises:
-        PipelineError: it is a URL of another kind, or none.
+        PipelineError: it is of another kind than http(s), malformed, or that of a web page.
     """
-    if "://" not in source:
-        return False
-    try:
-        scheme = httpx.URL(source).scheme
-    except httpx.InvalidURL as error:
-        raise PipelineError(f"{without_secrets(source)[:100]} is no URL: {error}") from None
+    shown = without_secrets(url)[:200]
+    scheme, _, place = shown.partition("://")
+    bucket, _, key = place.partition("/")
+    if scheme == "s3" and bucket == "nyc-tlc":
+        name = re.sub(r"\.\w+(\.gz)?$", "", key.rpartition("/")[2]) + ".parquet"
+        raise PipelineError(f"{shown}: TLC publishes its files elsewhere now. Try {TLC}/{name}")
+    if scheme in BUCKETS:
+        address = f"https://{BUCKETS[scheme].format(bucket=bucket)}/{quote(key)}"
+        raise PipelineError(f"{shown}: give a public bucket's file as {address}")
     if scheme not in ("http", "https"):
+        raise PipelineError(f"{shown}: only http(s) URLs and paths of files can be read")
+    try:
+        is_valid = bool(re.match("(?i)https?://", url) and httpx.URL(url).host)
+    except httpx.InvalidURL:  # its text may have a part of the password
+        is_valid = False
+    if not is_valid:
         raise PipelineError(
-            f"{without_secrets(source)[:100]}: only http(s) URLs and paths of files can be read"
+            f"{shown} is not a valid URL. Write it as https://host/path, and special characters "
+            "in a user name or password as %XX"
         )
-    return True
+    for page, file in WEB_PAGES:
+        if match := re.match(page, shown):
+            raise PipelineError(f"{shown} is a web page. The file itself is {match.expand(file)}")
 
 
-def download(url: str, folder: Path) -> Path:
+def with_secrets(url: str) -> str:
+    """Put the values of Prefect's Secret blocks in the place of `{secret:name}`.
+
+    They are percent-encoded, except in the query, where a value may be a whole signature.
+
+    Raises:
+        PipelineError: there is no such block.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        try:
+            block = cast(Secret[Any], Secret.load(found[1]))
+        except ValueError:
+            raise PipelineError(
+                f"{without_secrets(url)}: Prefect has no Secret block {found[1]!r}. Make it in "
+                "Prefect's UI under Blocks, or correct its name in the source"
+            ) from None
+        secret = str(block.get())
+        return secret if "?" in url[: found.start()] else quote(secret, safe="")
+
+    return re.sub(r"\{secret:([\w-]+)}", value, url)
+
+
+def download(
+    url: str, folder: Path, max_gigabytes: float = MAX_GIGABYTES
+) -> tuple[Path, httpx.Headers]:
     """Stream a URL to disk. The file has its name only when all of it is there.
 
-    What a try that broke off has left is gone on with, if the server still has the same file.
+    An interrupted download resumes, if the server still has the same file; what is refused is
+    deleted. Returns the file and what the server says about it.
     """
-    name = file_name(url)
-    folder = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
-    unfinished, version = folder / f"{name}.part", folder / f"{name}.version"
+    check(url)
+    path = place_of(url, folder)
+    unfinished, version = beside(path, "part"), beside(path, "version")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at the same file
-            with unfinished.open("ab") as file:
-                fetch(url, file, version)
+            try:
+                with unfinished.open("ab") as file:
+                    headers = stream(url, file, version, max_gigabytes)
+            except TransientError:
+                raise
+            except PipelineError:
+                unfinished.unlink(missing_ok=True)
+                version.unlink(missing_ok=True)
+                raise
             version.unlink(missing_ok=True)
-            return unfinished.replace(folder / name)
+            return unfinished.replace(path), headers
     except OSError as error:
         raise PipelineError(
             f"{unfinished} can't be written: {error.strerror}. Make room, or give the path of a "
@@ -155,8 +301,8 @@ def download(url: str, folder: Path) -> Path:
         ) from None
 
 
-def fetch(url: str, file: BinaryIO, version: Path) -> None:
-    """Append to a file what it lacks of a URL's content; start anew if that is another by now.
+def stream(url: str, file: BinaryIO, version: Path, max_gigabytes: float) -> httpx.Headers:
+    """Append to a file what it lacks of a URL's content; start over if that is another by now.
 
     `version` keeps what the server calls the content that the file's beginning is of.
     """
@@ -175,10 +321,23 @@ def fetch(url: str, file: BinaryIO, version: Path) -> None:
                 refuse_status(shown, response)
                 version.write_text(strong_validator(response))
             size = have + int(response.headers.get("Content-Length") or 0)
+            refuse_size(shown, size, max_gigabytes)
             with progress(f"download {file_name(url)}", size) as advance:
+                began, before = time.monotonic(), 0
                 for chunk in response.iter_raw():  # as it comes, to keep all that has come
+                    came = response.num_bytes_downloaded
+                    refuse_size(shown, have + came, max_gigabytes)
                     file.write(chunk)
-                    advance(have + response.num_bytes_downloaded)
+                    advance(have + came)
+                    seconds = time.monotonic() - began
+                    if seconds > WINDOW:
+                        if came - before < SLOWEST * seconds:
+                            raise SourceUnavailable(
+                                f"{shown}: {came - before:,} bytes in {seconds:.0f} s is too slow. "
+                                "Try again later, or download the file yourself and give its path"
+                            )
+                        began, before = time.monotonic(), came
+            return response.headers
     except httpx.HTTPError as error:
         raise SourceUnavailable(
             f"{shown}: {error or type(error).__name__}. Check the URL and the network, "
@@ -186,76 +345,151 @@ def fetch(url: str, file: BinaryIO, version: Path) -> None:
         ) from None
 
 
+def refuse_size(source: str, size: int, max_gigabytes: float) -> None:
+    """Raise a `PipelineError` for more bytes than a file may have."""
+    if size > max_gigabytes * 1e9:
+        raise PipelineError(
+            f"{source}: more than {max_gigabytes:g} GB. "
+            "If that is right, allow more with max_gigabytes"
+        )
+
+
 @contextmanager
 def ask(url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
     """Ask for a URL, following redirects; yields the answer before its content."""
-    hooks = {"request": [refuse_metadata_service]}
     # Packed for the way, a file would have another size each time: no resuming then.
     headers = {"Accept-Encoding": "identity"} | headers
-    with (
-        httpx.Client(event_hooks=hooks, timeout=TIMEOUT, max_redirects=MOST_REDIRECTS) as client,
-        client.stream("GET", url, headers=headers, follow_redirects=True) as response,
-    ):
-        yield response
+    hooks = {"request": [refuse_name]}
+    line = Line()
+    with httpx.Client(event_hooks=hooks, timeout=TIMEOUT, max_redirects=MOST_REDIRECTS) as client:
+        request = client.build_request(
+            "GET", with_secrets(url), headers=headers, extensions={"trace": line.on_event}
+        )
+        with line.closed_after(WINDOW):
+            response = client.send(request, stream=True, follow_redirects=True)
+        with contextlib.closing(response):
+            yield response
 
 
-def refuse_metadata_service(request: httpx.Request) -> None:
-    """Refuse to ask a cloud's metadata service, which hands out the machine's credentials.
+class Line:
+    """The connections of a request, each seen before anything is sent over it."""
 
-    Nearly all of them are at link-local addresses. Redirects come through here too.
-    """
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+
+    def on_event(self, name: str, info: dict[str, Any]) -> None:
+        """Refuse the address that is connected to, whatever a name resolved to before."""
+        if name.endswith(("connect_tcp.complete", "start_tls.complete")):
+            stream = info["return_value"]
+            self.socket = stream.get_extra_info("socket")
+            try:
+                refuse_address(stream.get_extra_info("server_addr")[0])
+            except PipelineError:
+                stream.close()
+                raise
+
+    @contextmanager
+    def closed_after(self, seconds: float) -> Iterator[None]:
+        """Hang up on a server whose answer comes byte by byte: each is within the time-out."""
+        timer = threading.Timer(seconds, self.hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def hang_up(self) -> None:
+        """End the connection, so that whoever reads from it stops."""
+        if self.socket:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+
+def refuse_name(request: httpx.Request) -> None:
+    """Refuse a host that resolves to a metadata service; redirects come through here too."""
     try:
         found = socket.getaddrinfo(request.url.host, request.url.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return  # httpx says it better
-    addresses = [ipaddress.ip_address(address[0]) for *_, address in found]
-    addresses = [getattr(address, "ipv4_mapped", None) or address for address in addresses]
-    if any(address.is_link_local or str(address) in METADATA_SERVICES for address in addresses):
-        raise PipelineError(f"{request.url.host} is a metadata service's address, not a source")
+    for *_, address in found:
+        refuse_address(str(address[0]))
+
+
+def refuse_address(address: str) -> None:
+    """Refuse a cloud's metadata service, which hands out the machine's credentials.
+
+    Raises:
+        PipelineError: the address is one, in whatever way it is written.
+    """
+    given = ipaddress.ip_address(address.partition("%")[0])
+    meant: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [given]
+    if isinstance(given, ipaddress.IPv6Address):
+        meant += [
+            ipaddress.IPv4Address(int(given) >> bits & 0xFFFFFFFF)
+            for network, bits in IPV4_WITHIN
+            if given in network
+        ]
+        meant += given.teredo or ()  # its server and its client, RFC 4380
+    if any(one in network for one in meant for network in METADATA_SERVICES):
+        raise PipelineError(f"{address} is a metadata service's address, not a source")
 
 
 def refuse_status(url: str, response: httpx.Response) -> None:
     """Raise what an HTTP status other than success means for us."""
     if response.status_code == 200:
         return
-    said = f"{url}: the server says {response.status_code} {response.reason_phrase}".rstrip()
+    reason = f"{url}: the server says {response.status_code} {response.reason_phrase}".rstrip()
     if response.status_code in TRY_AGAIN:
         pause = response.headers.get("Retry-After", "")
         if pause.isdecimal():  # it may be a date as well, and then our own pauses have to do
             time.sleep(min(int(pause), LONGEST_PAUSE))
-        raise SourceUnavailable(f"{said}. Try again later")
+        if response.status_code == 403:
+            raise SourceUnavailable(
+                f"{reason}: the month is not published, or there were too many requests. "
+                "Try again later, or check the URL in a browser"
+            )
+        raise SourceUnavailable(f"{reason}. Try again later")
     if response.status_code in NOT_THERE:
-        raise NotPublished(f"{said}. Is the month published? Check the URL in a browser")
-    raise PipelineError(f"{said}. Check the URL in a browser")
+        raise NotPublished(f"{reason}. Is the month published? Check the URL in a browser")
+    raise PipelineError(f"{reason}. Check the URL in a browser")
 
 
 def strong_validator(response: httpx.Response) -> str:
     """What names the content so that the rest may be asked for later; nothing if that is vague."""
-    tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+    tag: str = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else str(response.headers.get("Last-Modified", ""))
 
 
-def verify(source: str, path: Path, max_csv_gigabytes: float = MAX_CSV_GIGABYTES) -> SourceFile:
-    """Read a CSV file to its end: gzip's own checksum, and what `SourceFile` holds."""
-    digest, csv_bytes = hashlib.sha256(), 0
+def verify(
+    source: str,
+    path: Path,
+    max_gigabytes: float = MAX_GIGABYTES,
+    headers: Mapping[str, str] | None = None,
+) -> SourceFile:
+    """Read a file of trips to its end: its columns, gzip's own checksum, and what it holds.
+
+    Raises:
+        NotPublished: there is no such file.
+        PipelineError: it is not a whole file of trips, or too large.
+    """
+    digest, size, headers = hashlib.sha256(), 0, headers or {}
     try:
         found = path.stat()
         if not path.is_file():
-            raise PipelineError(f"{source} is no file. Give an http(s) URL or the path of a CSV")
-        with open_csv(path) as csv:
-            refuse_web_page(source, csv.peek(512)[:512])
-            while chunk := csv.read(CHUNK):
+            raise PipelineError(f"{source} is not a file. Give an http(s) URL or a file's path")
+        with open_trip_file(path, source):
+            pass  # its columns can be a table's
+        with open_content(path) as content, readable(source):
+            while chunk := content.read(CHUNK):
                 digest.update(chunk)
-                csv_bytes += len(chunk)
-                if csv_bytes > max_csv_gigabytes * 1e9:
-                    raise PipelineError(
-                        f"{source}: more than {max_csv_gigabytes:g} GB of CSV. "
-                        "If that is right, allow more with limits.gigabytes"
-                    )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise PipelineError(f"{source}: the gzip file is damaged ({error}). Get it anew") from None
+                size += len(chunk)
+                refuse_size(source, size, max_gigabytes)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in a path
-        said = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
         problem = NotPublished if isinstance(error, FileNotFoundError) else PipelineError
-        raise problem(f"{source[:200]}: {said}. Give an http(s) URL or the path of a CSV") from None
-    return SourceFile(source, path, found.st_size, found.st_mtime_ns, csv_bytes, digest.hexdigest())
+        raise problem(f"{source[:200]}: {reason}. Give an http(s) URL or a file's path") from None
+    return SourceFile(
+        *(source, path, found.st_size, size, digest.hexdigest()),
+        *(headers.get("ETag"), headers.get("Last-Modified")),
+    )

@@ -1,131 +1,442 @@
-"""What a file holds: its header, its rows, and the lines that are neither.
+"""What a file of trips holds: its columns, its rows as CSV that COPY takes, and what is not a row.
 
-The only place that knows formats; they are told by the first bytes, never by the name.
+The only place that knows formats. They are told by a file's first bytes, never by its name.
 """
 
 import csv
 import gzip
-from collections.abc import Callable, Iterator
+import hashlib
+import os
+import re
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
 
 from flows.errors import PipelineError
 
-# TLC's data dictionary for yellow taxis, with the names of the files since July 2016.
-COLUMNS = (
-    "vendorid",
-    "tpep_pickup_datetime",
-    "tpep_dropoff_datetime",
-    "passenger_count",
-    "trip_distance",
-    "ratecodeid",
-    "store_and_fwd_flag",
-    "pulocationid",
-    "dolocationid",
-    "payment_type",
-    "fare_amount",
-    "extra",
-    "mta_tax",
-    "tip_amount",
-    "tolls_amount",
-    "improvement_surcharge",
-    "total_amount",
-    "congestion_surcharge",
-)
-OPTIONAL = {"improvement_surcharge", "congestion_surcharge"}  # charged since 2015 and since 2019
-RESERVED = {  # the loader's own columns, and those that every PostgreSQL table has
-    *("source_month", "source_row", "load_id"),
+RESERVED = {  # the loader's own columns, the models' word for a row, and PostgreSQL's own columns
+    *("source_month", "source_row", "load_id", "source"),
     *("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"),
 }
+MOST_COLUMNS = 1_600 - 3  # PostgreSQL's limit for a table, less the loader's own columns
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short
-LONGEST_HEADER = 100_000  # bytes
 LONGEST_LINE = 1_000_000  # bytes
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes of CSV
+BATCH = 8_192  # rows of Parquet, about as much
+BEGINNING = 1 << 16  # bytes; some error pages begin with many blank lines
+
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+# First bytes of what is often taken for a file of trips: what it is, and what to do.
+OTHER_KINDS = (
+    (b"\xfd7zXZ", "packed with xz", "Unpack it: xz -d"),
+    (b"BZh", "packed with bzip2", "Unpack it: bunzip2"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd", "Unpack it: zstd -d"),
+    (b"7z\xbc\xaf", "a 7-Zip archive", "Unpack it: 7z x"),
+    (b"\xff\xfe", "text in UTF-16", "Convert it: iconv -f UTF-16 -t UTF-8"),
+    (b"\xfe\xff", "text in UTF-16", "Convert it: iconv -f UTF-16 -t UTF-8"),
+    (b"PARE", "an encrypted Parquet file", "Decrypt it"),
+    (b"ARROW1", "an Arrow file", "Save it as Parquet or CSV"),
+    (b"ORC", "an ORC file", "Save it as Parquet or CSV"),
+    (b"Obj\x01", "an Avro file", "Save it as Parquet or CSV"),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook", "Save it as CSV"),
+    (b"%PDF", "a PDF document", "Look for the address of the data file itself"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file", "Get the file: git lfs pull"),
+)
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+# Called with a line's number in the file (the header is 1), its text, and why it is not a row.
+PutAside = Callable[[int, str, str], None]
 
 
-def refuse_web_page(source: str, beginning: bytes) -> None:
-    """Servers answer with a page, and status 200, where a log-in or a captcha is asked for."""
-    if beginning.lstrip().startswith(b"<"):
-        raise PipelineError(
-            f"{source} is a web page, not a CSV file. Open it in a browser and look for "
-            "the address of the file itself"
-        )
+class TripFile(ABC):
+    """An open file of trips, whatever its format.
 
+    Each call of `chunks` or `good_chunks` reads the file from its beginning. Once their last
+    piece is out, `rows_read`, `bytes_read` and `sha256` are those of all that was passed on, so
+    that the audit can hold what was loaded, and not what the file was some time before.
 
-def open_csv(path: Path) -> BinaryIO:
-    """Open a CSV file for reading its unpacked bytes, told by gzip's magic number, not the name."""
-    with path.open("rb") as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if is_packed else path.open("rb")
-
-
-def read_header(file: BinaryIO, source: str) -> list[str]:
-    """Read the first line; return its column names, trimmed and in lower case.
-
-    Raises:
-        PipelineError: a required column is missing, or a name can't be a column's.
+    Attributes:
+        columns: Names in the order of the file: in lower case, trimmed, fit for a table.
+        surplus: How many empty fields each row of `chunks` has more than there are columns.
+        rows: How many rows there are, where the file says so (Parquet does).
+        rows_read: Rows that the pieces so far should make.
+        bytes_read: How much of the content they have taken.
     """
-    try:
-        text = file.readline(LONGEST_HEADER).decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise PipelineError(f"{source}, line 1: not text in UTF-8. Is it a CSV file?") from None
-    if not text:
-        raise PipelineError(f"{source}, line 1: no header. Get the file anew")
-    try:
-        names = [name.strip().lower() for name in next(csv.reader([text]))]
-    except csv.Error as error:
-        raise PipelineError(f"{source}, line 1: {error}. Is it a CSV file?") from None
-    required = [name for name in COLUMNS if name not in OPTIONAL]
-    wrong = [
-        *(f"no column {name!r}" for name in required if name not in names),
-        *(f"column {position} has no name" for position, name in enumerate(names, 1) if not name),
-        *(f"two columns {name!r}" for name in dict.fromkeys(names) if names.count(name) > 1),
-        *(f"{name!r} is a name that is taken" for name in names if name in RESERVED),
-        *(f"{name[:20]!r}… is too long" for name in names if len(name.encode()) > LONGEST_NAME),
-    ]
-    if wrong:
-        raise PipelineError(
-            f"{source}, line 1: {'; '.join(wrong[:5])}. The header must be that of TLC's "
-            "yellow-taxi files since July 2016; additional columns are welcome"
-        )
-    return names
+
+    columns: list[str]
+    surplus = 0
+    rows: int | None = None
+    rows_read = 0
+    bytes_read = 0
+
+    def __init__(self, file: BinaryIO, source: str) -> None:
+        self.file = file
+        self.source = source
+        self.digest = hashlib.sha256()
+        self.reading: Generator[bytes, None, None] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the content: the unpacked CSV, so that packing does not count, or the Parquet file."""
+        return self.digest.hexdigest()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The rows as CSV for COPY, in pieces of about a megabyte that end where a line ends.
+
+        They come without a check of their own: where COPY refuses them, take `good_chunks`.
+
+        Raises:
+            PipelineError: the file can't be read to its end.
+        """
+        self.stop()
+        self.reading = ahead(self.pieces())
+        return self.reading
+
+    def stop(self) -> None:
+        """End the reading that was begun last: its thread would be in the next one's way."""
+        if self.reading:
+            self.reading.close()
+
+    @abstractmethod
+    def pieces(self) -> Iterator[bytes]:
+        """What `chunks` passes on."""
+
+    @abstractmethod
+    def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
+        """Pass on the rows that COPY takes, without surplus; put everything else aside."""
 
 
-def whole_lines(file: BinaryIO, source: str) -> Iterator[bytes]:
-    """The rest of a file, in pieces of about a megabyte that end where a line ends.
+class CsvFile(TripFile):
+    """CSV with a header. Blank lines that follow the header are not counted as lines."""
 
-    Raises:
-        PipelineError: a line is too long to be one.
-    """
-    while chunk := file.read(CHUNK):
-        rest = file.readline(LONGEST_LINE)
-        if len(rest) == LONGEST_LINE:
-            raise PipelineError(f"{source}: a line has more than 1 MB. Is it a CSV file?")
-        yield chunk + rest
+    def __init__(self, file: BinaryIO, source: str) -> None:
+        super().__init__(file, source)
+        with readable(source):
+            header = self.rewind()
+        self.columns = column_names(parse_header(header, source), f"{source}, line 1")
+        self.surplus = surplus_of(self.first_row.rstrip(b"\r\n"), len(self.columns))
+
+    def rewind(self) -> bytes:
+        """Go to the first row; return the header."""
+        self.file.seek(0)
+        header = line = self.file.readline(LONGEST_LINE)
+        beginning, self.lines_before = [header], 1
+        while (line := self.file.readline(LONGEST_LINE)) and not line.strip():
+            beginning.append(line)
+            self.lines_before += 1
+        self.first_row = line
+        self.digest = hashlib.sha256(b"".join(beginning))
+        self.bytes_read, self.rows_read = sum(map(len, beginning)), 0
+        return header
+
+    def whole_lines(self) -> Iterator[bytes]:
+        """The lines after the header, in pieces that end where a line ends."""
+        with readable(self.source):
+            self.rewind()
+            piece = self.first_row + self.file.read(CHUNK)
+            while piece:
+                if not piece.endswith(b"\n"):
+                    rest = self.file.readline(LONGEST_LINE)
+                    if len(rest) == LONGEST_LINE:
+                        raise PipelineError(
+                            f"{self.source}: a line has more than 1 MB. Is it a CSV file?"
+                        )
+                    piece += rest
+                self.digest.update(piece)
+                self.bytes_read += len(piece)
+                yield piece
+                piece = self.file.read(CHUNK)
+
+    def pieces(self) -> Iterator[bytes]:
+        """What `chunks` passes on: the lines as they are."""
+        for piece in self.whole_lines():
+            self.rows_read += piece.count(b"\n") + (not piece.endswith(b"\n"))
+            yield piece
+
+    def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
+        """Pass on the lines that are rows, byte for byte but for line ends and surplus."""
+        self.stop()
+        number, width = 0, len(self.columns)
+        for piece in self.whole_lines():
+            number = number or self.lines_before
+            good = []
+            for line in piece.removesuffix(b"\n").split(b"\n"):
+                number += 1
+                line = line.removesuffix(b"\r")
+                reason = why_malformed(line, width)
+                if reason and (surplus := surplus_of(line, width)):
+                    line = without_surplus(line, surplus)
+                    reason = why_malformed(line, width)
+                if reason:
+                    put_aside(number, as_text(line), reason)
+                else:
+                    good.append(line)
+            self.rows_read += len(good)
+            if good:
+                yield b"\n".join(good) + b"\n"
 
 
-def good_lines(
-    chunks: Iterator[bytes], width: int, put_aside: Callable[[int, str, str], None]
-) -> Iterator[bytes]:
-    """Pass on the lines that are rows of `width` fields, byte for byte; put the others aside.
+class ParquetFile(TripFile):
+    """Parquet, read in small batches whatever the size of its row groups."""
 
-    `put_aside` is called with the line's number in the file (the header is 1), its text, and
-    the reason why it is no row.
-    """
-    number = 1
-    for chunk in chunks:
-        good = []
-        for line in chunk.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            line = line.removesuffix(b"\r")
-            if reason := why_malformed(line, width):
-                text = line.decode(errors="backslashreplace").replace("\0", r"\x00")
-                put_aside(number, text, reason)
+    def __init__(self, file: BinaryIO, source: str) -> None:
+        super().__init__(file, source)
+        self.size = os.fstat(file.fileno()).st_size
+        with readable(source):
+            self.parquet = pq.ParquetFile(
+                file,
+                # Pages as they are needed: else a whole row group is held in memory.
+                pre_buffer=False,
+                buffer_size=CHUNK,
+                coerce_int96_timestamp_unit="us",  # nanoseconds end in the year 2262
+            )
+        schema = self.parquet.schema_arrow
+        self.columns = column_names(schema.names, source)
+        self.rows = self.parquet.metadata.num_rows
+        for field in schema:
+            try:
+                csv_column(pa.nulls(0, field.type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                raise PipelineError(
+                    f"{source}: column {field.name!r} is of type {field.type}, "
+                    "which can't be text. Leave it out when you write the file"
+                ) from None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows; at their end it is clear what was read."""
+        rows = self.rows or 0
+        self.rows_read = self.bytes_read = 0
+        with readable(self.source):
+            # One thread decodes as fast as COPY takes it; more would take the server's cores.
+            for batch in self.parquet.iter_batches(BATCH, use_threads=False):
+                self.rows_read += batch.num_rows
+                self.bytes_read = self.size * self.rows_read // max(rows, 1)
+                yield batch
+            self.file.seek(0)
+            self.digest = hashlib.sha256()
+            while chunk := self.file.read(CHUNK):
+                self.digest.update(chunk)
+            self.bytes_read = self.file.tell()
+        if self.rows_read != rows:
+            raise PipelineError(
+                f"{self.source}: {self.rows_read:,} rows where its footer says {rows:,}. "
+                "Get the file again"
+            )
+
+    def pieces(self) -> Iterator[bytes]:
+        """What `chunks` passes on: each batch as CSV."""
+        return map(csv_rows, self.batches())
+
+    def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
+        """Pass on the rows that PostgreSQL can hold; a row's number counts as a line's in a CSV."""
+        number, malformed = 2, 0
+
+        def sort(batch: pa.RecordBatch) -> Iterator[bytes]:
+            nonlocal number, malformed
+            rows = csv_rows(batch)
+            reason = why_not_text(rows)
+            if reason and batch.num_rows > 1:
+                half = batch.num_rows // 2
+                yield from sort(batch[:half])
+                yield from sort(batch[half:])
+                return
+            if reason:
+                put_aside(number, as_text(rows.removesuffix(b"\n")), reason)
+                malformed += 1
             else:
-                good.append(line)
-        if good:
-            yield b"\n".join(good) + b"\n"
+                yield rows
+            number += batch.num_rows
+
+        self.stop()
+        for batch in self.batches():
+            yield from sort(batch)
+        self.rows_read -= malformed
+
+
+@contextmanager
+def open_trip_file(path: Path, source: str) -> Iterator[TripFile]:
+    """Open a file of trips: CSV, CSV packed with gzip, or Parquet. `source` is what messages say.
+
+    Raises:
+        PipelineError: it is none of these, or its columns can't be a table's.
+    """
+    with open_content(path) as content:
+        with readable(source):
+            beginning = content.read(BEGINNING)
+            content.seek(0)
+        is_parquet = beginning.startswith(PARQUET) and not isinstance(content, gzip.GzipFile)
+        if not is_parquet:
+            refuse_other_kinds(source, beginning, path)
+        trips = (ParquetFile if is_parquet else CsvFile)(content, source)
+        try:
+            yield trips
+        finally:
+            trips.stop()
+
+
+def open_content(path: Path) -> BinaryIO:
+    """Open what a file holds for reading: unpacked, where gzip has packed it."""
+    file = path.open("rb")
+    if file.read(len(GZIP)) != GZIP:
+        file.seek(0)
+        return file
+    file.close()
+    return cast(BinaryIO, gzip.open(path))
+
+
+@contextmanager
+def readable(source: str) -> Iterator[None]:
+    """Put what reading a damaged file raises into one line."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise PipelineError(
+            f"{source}: the gzip file is damaged ({error}). Get the file again"
+        ) from None
+    except (pa.ArrowException, OSError) as error:
+        # An OSError of the system has a number; Arrow raises it without one for what it reads.
+        if isinstance(error, OSError) and error.errno:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise PipelineError(
+            f"{source}: the Parquet file is damaged or cut off ({reason}). Get the file again"
+        ) from None
+
+
+def ahead(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """The same pieces, each made in a thread while the one before it is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = thread.submit(next, pieces, None)
+            yield piece
+
+
+def refuse_other_kinds(source: str, beginning: bytes, path: Path) -> None:
+    """Raise a `PipelineError` for what can't be CSV, by its first bytes."""
+    text = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"<") and b"<Error>" in text:
+        code = re.search(rb"<Code>(\w{1,50})</Code>", text)
+        raise PipelineError(
+            f"{source} is an error message of its server ({code[1].decode() if code else 'XML'}), "
+            "not a file of trips. The month is not published, or there were too many requests: "
+            "try again later"
+        )
+    if text.startswith(b"<"):
+        raise PipelineError(
+            f"{source} is a web page, not a file of trips. Open it in a browser and look for the "
+            "address of the file itself"
+        )
+    if text.startswith((b"{", b"[")):
+        raise PipelineError(f"{source} is JSON, not a file of trips. Give the address of a CSV")
+    if beginning.startswith(GZIP):
+        raise PipelineError(f"{source} is packed with gzip twice. Unpack it once: gunzip")
+    if beginning.startswith(PARQUET):
+        raise PipelineError(f"{source} is Parquet that is packed with gzip. Unpack it: gunzip")
+    if beginning.startswith(b"PK\x03\x04"):
+        raise PipelineError(f"{source} is a zip file. {how_to_unzip(path)}")
+    if beginning[257:262] == b"ustar":
+        raise PipelineError(f"{source} is a tar archive. Unpack it: tar -x")
+    for first_bytes, kind, advice in OTHER_KINDS:
+        if beginning.startswith(first_bytes):
+            raise PipelineError(f"{source} is {kind}. {advice}")
+
+
+def how_to_unzip(path: Path) -> str:
+    """What to do with a zip file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return "Get the file again, it is damaged, then unpack it"
+    if "xl/workbook.xml" in names:
+        return "It is an Excel workbook: save it as CSV"
+    files = [name for name in names if name.lower().endswith((".csv", ".parquet"))]
+    if len(files) == 1 and files[0].isprintable():
+        name = files[0].rpartition("/")[2][-100:]
+        return f"Unpack the one file in it (unzip -p FILE.zip > {name}) and give that file's path"
+    return f"It has {len(names)} files: unpack it, and give the path of one month's file"
+
+
+def parse_header(line: bytes, source: str) -> list[str]:
+    """The names in a CSV's first line.
+
+    Raises:
+        PipelineError: the line is not the header of a CSV file.
+    """
+    where = f"{source}, line 1"
+    if len(line) == LONGEST_LINE and b"\r" not in line:
+        raise PipelineError(f"{where}: it has more than 1 MB. Is it a CSV file?")
+    if b"\r" in line.rstrip(b"\r\n"):
+        raise PipelineError(
+            f"{where}: its lines end with a carriage return alone. Convert it: tr '\\r' '\\n'"
+        )
+    try:
+        text = line.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise PipelineError(f"{where}: not text in UTF-8. Is it a CSV file?") from None
+    if not text:
+        raise PipelineError(f"{where}: no header. Get the file again")
+    if text.count('"') % 2:
+        raise PipelineError(f"{where}: a quotation is not closed. Is it a CSV file?")
+    for separator, name in SEPARATORS.items():
+        if separator in text and "," not in text:
+            raise PipelineError(
+                f"{where}: its fields are separated by {name}. Save it with commas between the "
+                "fields and points in the numbers"
+            )
+    try:
+        return next(csv.reader([text], skipinitialspace=True))
+    except csv.Error as error:
+        raise PipelineError(f"{where}: {error}. Is it a CSV file?") from None
+
+
+def column_names(names: Iterable[str], where: str) -> list[str]:
+    """The names of a file's columns, as the raw table has them.
+
+    In lower case and trimmed. Whatever is neither letter, digit nor underscore becomes an
+    underscore, so that a name needs no quotes in SQL; and a column without a name gets the one
+    that pandas would give it: `unnamed_0`.
+
+    Raises:
+        PipelineError: a name can't be a column's.
+    """
+    given = [name.strip().lower() for name in names]
+    columns = [
+        re.sub(r"^(?=\d)", "_", re.sub(r"\W+", "_", name)) if name else f"unnamed_{position}"
+        for position, name in enumerate(given)
+    ]
+    wrong = [
+        *(
+            f"column {position} is {name[:30]!r}, which has a quotation mark or an invisible "
+            "character in it"
+            for position, name in enumerate(given, 1)
+            if '"' in name or not name.isprintable()
+        ),
+        *(
+            f"column {position} is {name!r}, a value: the header is missing"
+            for position, name in enumerate(given, 1)
+            if re.match(r"\d{4}-\d\d-\d\d", name[:30])
+        ),
+        *(f"two columns {name!r}" for name in dict.fromkeys(columns) if columns.count(name) > 1),
+        *(f"{name!r} is a reserved column name" for name in columns if name in RESERVED),
+        *(f"{name[:20]!r}… is too long" for name in columns if len(name.encode()) > LONGEST_NAME),
+    ]
+    if len(columns) > MOST_COLUMNS:
+        wrong = [f"{len(columns):,} columns, where a table can have {MOST_COLUMNS:,} of a file's"]
+    if wrong:
+        raise PipelineError(f"{where}: {'; '.join(wrong[:5])}. Rename or remove such columns")
+    return columns
 
 
 def why_malformed(line: bytes, width: int) -> str | None:
@@ -134,7 +445,7 @@ def why_malformed(line: bytes, width: int) -> str | None:
     The rules are those of COPY's CSV format (PostgreSQL's manual, "COPY"): a quote opens or
     closes a quotation wherever it stands, and only commas outside of one separate fields.
     pandas' and Python's readers take quotes in the middle of a field as text, and pandas fills
-    up short lines without a word, so neither can stand in for it.
+    up short lines without a word, so neither can be used in its place.
     """
     if not line.strip():
         return "blank line"
@@ -146,8 +457,15 @@ def why_malformed(line: bytes, width: int) -> str | None:
         return f"{fields} fields in place of {width}"
     if any(b"\r" in part for part in parts[::2]):
         return "a carriage return within the line"
+    return why_not_text(line)
+
+
+def why_not_text(line: bytes) -> str | None:
+    """Why PostgreSQL could not hold some bytes as text, or COPY would end at them."""
     if b"\0" in line:
         return "a NUL byte"
+    if line.startswith(b"\\.\n") or b"\n\\.\n" in line:
+        return r"a line that is \."
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -155,36 +473,76 @@ def why_malformed(line: bytes, width: int) -> str | None:
     return None
 
 
-class TripFile:
-    """A file's columns and rows."""
-
-    rows = None
-    surplus = 0
-
-    def __init__(self, path, source):
-        self.path, self.source = path, source
-        self.bytes = path.stat().st_size
-        with open_csv(path) as file:
-            self.columns = read_header(file, source)
-
-    def lines(self):
-        import hashlib
-
-        digest = hashlib.sha256()
-        with open_csv(self.path) as file:
-            digest.update(file.readline())
-            for chunk in whole_lines(file, self.source):
-                digest.update(chunk)
-                yield chunk
-        self.sha256 = digest.hexdigest()
-
-    def chunks(self):
-        return self.lines()
-
-    def good_chunks(self, put_aside):
-        return good_lines(self.lines(), len(self.columns), put_aside)
+def surplus_of(line: bytes, width: int) -> int:
+    """How many fields a line has more than `width`, if they are all empty; else 0."""
+    parts = line.split(b'"')
+    surplus = 1 + sum(part.count(b",") for part in parts[::2]) - width
+    is_open = len(parts) % 2 == 0
+    if surplus <= 0 or is_open or without_surplus(line, surplus) == line:
+        return 0
+    return surplus
 
 
-@contextmanager
-def open_trip_file(path, source):
-    yield TripFile(path, source)
+def without_surplus(line: bytes, surplus: int) -> bytes:
+    """A line without so many empty fields at its end, or as it is where they are not empty."""
+    return re.sub(rb'(?:,(?:"")?){%d}\Z' % surplus, b"", line)
+
+
+def as_text(line: bytes) -> str:
+    """Bytes that may be no text, so that a table can hold them."""
+    return line.decode(errors="backslashreplace").replace("\0", r"\x00")
+
+
+def csv_rows(batch: pa.RecordBatch) -> bytes:
+    """Rows as CSV: missing values are empty, empty strings are quoted, all else only if need be."""
+    columns = [csv_column(column) for column in batch.columns]
+    table = pa.record_batch(columns, names=[str(number) for number in range(len(columns))])
+    has_empty = any(
+        pc.min(pc.binary_length(column)).as_py() == 0
+        for column in batch.columns
+        if is_string(column.type)
+    )
+    for quotes in ("needed",) if has_empty else ("none", "needed"):
+        rows = pa.BufferOutputStream()
+        options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=quotes)
+        try:
+            pyarrow.csv.write_csv(table, rows, options)
+        except pa.ArrowInvalid:  # a comma, a quote or a line end in a string
+            continue
+        return cast(bytes, rows.getvalue().to_pybytes())
+    raise AssertionError("quoted strings can always be written")
+
+
+def csv_column(column: pa.Array) -> pa.Array:
+    """A column of any type as strings or timestamps, which Arrow writes as PostgreSQL reads them.
+
+    Numbers have few different values, as trips do: each of these is put into words once, which
+    halves the time. 1.0 becomes `1`; doubles keep all their digits, and decimals their zeros.
+
+    Raises:
+        ArrowNotImplementedError: the type has no text, as that of lists.
+    """
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return csv_column(column.storage)
+    if pa.types.is_dictionary(kind):
+        return csv_column(column.dictionary_decode())
+    if is_string(kind) or pa.types.is_null(kind):
+        return column
+    if pa.types.is_timestamp(kind):
+        try:
+            return column.cast(pa.timestamp("s", kind.tz))
+        except pa.ArrowInvalid:  # some of them have a fraction
+            text = column.cast(pa.string())
+            return pc.replace_substring_regex(text, r"\.0+(Z|[+-]\d+)?$", r"\1")
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        encoded = column.dictionary_encode()
+        if 2 * len(encoded.dictionary) < len(column):
+            return encoded.dictionary.cast(pa.string()).take(encoded.indices)
+    # Bytes need not be UTF-8: that is for `good_chunks` to find.
+    return column.cast(pa.string(), safe=False)
+
+
+def is_string(kind: pa.DataType) -> bool:
+    """Whether Arrow's CSV writer takes a type as strings."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

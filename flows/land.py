@@ -7,12 +7,12 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import DATASETS, locate
+from flows.datasets import DATASETS
 from flows.errors import without_secrets
-from flows.fetch import extract
+from flows.fetch import fetch
 from flows.load import Load, load
 from flows.months import Month
-from flows.parameters import SAMPLE, SOURCE, Limits
+from flows.parameters import SAMPLE, Limits
 from flows.warehouse import current_url, raw_assets
 
 
@@ -21,13 +21,13 @@ class Landed:
     """A month in the raw table, and what it took."""
 
     load: Load
-    extract_seconds: float
+    fetch_seconds: float
 
 
 @flow(name="land", flow_run_name="land {month:%Y-%m}")
 def land(
     month: Month,
-    source: str = SOURCE,
+    source: str | None = None,
     dataset: str = "yellow",
     force: bool = False,
     allow_fewer_rows: bool = False,
@@ -37,8 +37,9 @@ def land(
 
     Args:
         month: The month, as 2021-01 or as its first day.
-        source: URL or path of a CSV file, packed with gzip or not; `{month}` in it stands for
-            the month. `sample` makes up a small month.
+        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; `{month}` in it
+            stands for the month. Or `sample`, which makes up a small month. Default: wherever the
+            dataset's file of that month is.
         dataset: Which of TLC's datasets the month is of.
         force: Fetch and load the month even if the same content is there.
         allow_fewer_rows: Load the month even if it has less than half the rows of the one there.
@@ -48,25 +49,23 @@ def land(
         PipelineError: anything that is not a bug, in one line.
     """
     began = time.perf_counter()
-    url = locate(source, month)
-    limit = {"max_csv_gigabytes": limits.gigabytes}
-    file = extract.with_options(refresh_cache=force)(url, **limit)
-    if not file.is_intact():  # the cache remembers a file that has gone or changed since
-        file = extract.with_options(refresh_cache=True)(url, **limit)
-    extract_seconds = time.perf_counter() - began
+    published = DATASETS[dataset]
+    url = published.locate(month, source)
+    file = fetch.with_options(refresh_cache=force)(url, max_gigabytes=limits.gigabytes)
+    fetch_seconds = time.perf_counter() - began
     load_as_assets = load.with_options(
         assets=raw_assets(current_url().database), asset_deps=[asset_of(url)]
     )
     loaded = load_as_assets(
         file,
-        DATASETS[dataset],
+        published,
         month,
         force,
         limits,
         allow_fewer_rows,
         is_sample=source == SAMPLE,
     )
-    return Landed(loaded, extract_seconds)
+    return Landed(loaded, fetch_seconds)
 
 
 def asset_of(url: str) -> str:

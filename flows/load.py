@@ -25,11 +25,11 @@ from flows.fetch import SourceFile
 from flows.formats import TripFile, open_trip_file
 from flows.parameters import Limits
 from flows.progress import ONLY_LOG, Advance, progress
-from flows.raw import OWN_COLUMNS, columns_of, prepare, raw_table
+from flows.raw import OWN_COLUMNS, columns_of, prepare
 from flows.warehouse import connect, driver_of, explained
 
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
-LINES_BETWEEN_REPORTS = 500_000
+ROWS_BETWEEN_REPORTS = 500_000
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,13 @@ def load(
 
     Raises:
         TransientError: the warehouse went away, or another session kept the raw table locked.
-        PipelineError: the file is not a month of the dataset, more of its
-            lines are malformed than `limits` allow, or the month that is there has more than twice its rows
+        PipelineError: the file is not a month of the dataset, more of its lines are malformed than
+            `limits` allow, or the month that is there has more than twice its rows
             (`allow_fewer_rows` loads it all the same). Whatever is raised, nothing has changed.
     """
     where = f"{dataset.name} {month:%Y-%m}"
     with open_trip_file(file.path, file.source) as trips, slot(), connect() as warehouse:
+        dataset.require_columns(trips.columns, file.source)
         connection = driver_of(warehouse)
         try:
             with connection, connection.cursor() as cursor:
@@ -100,7 +101,7 @@ def load(
                     return present
                 began, started_at = time.perf_counter(), datetime.now(UTC)
                 load_id = next_load_id(cursor)
-                fresh, rows, malformed = copy(cursor, dataset, month, load_id, trips, limits)
+                fresh, rows, malformed = copy(cursor, dataset, month, load_id, file, trips, limits)
                 if trips.sha256 != file.sha256:
                     raise PipelineError(
                         f"{file.source} has changed while it was loaded, and {where} stays as it "
@@ -108,7 +109,7 @@ def load(
                     )
                 if present and not (present.is_sample or allow_fewer_rows):
                     refuse_fewer_rows(file, where, present.rows, rows)
-                swap(cursor, dataset, month, fresh, trips)
+                swap(cursor, dataset, month, fresh)
                 cursor.execute(
                     "delete from raw.malformed_lines"
                     " where dataset = %s and source_month = %s and load_id <> %s",
@@ -116,12 +117,13 @@ def load(
                 )
                 cursor.execute(
                     "insert into raw.loads (load_id, dataset, source_month, source, is_sample,"
-                    " sha256, bytes, row_count, malformed_lines, started_at, finished_at,"
-                    " flow_run_id) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    " sha256, bytes, etag, last_modified, row_count, malformed_lines, started_at,"
+                    " finished_at, flow_run_id)"
+                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                     (
                         *(load_id, dataset.name, month, file.source, is_sample, trips.sha256),
-                        *(file.bytes, rows, malformed, started_at, datetime.now(UTC)),
-                        runtime.flow_run.root_flow_run_id,
+                        *(file.bytes, file.etag, file.last_modified, rows, malformed, started_at),
+                        *(datetime.now(UTC), runtime.flow_run.root_flow_run_id),
                     ),
                 )
         except psycopg2.Error as error:
@@ -185,7 +187,7 @@ def next_load_id(cursor: Cursor) -> int:
 
 
 def create_partition(
-    cursor: Cursor, dataset: Dataset, month: date, load_id: int, trips: TripFile
+    cursor: Cursor, dataset: Dataset, month: date, load_id: int, columns: list[str]
 ) -> Identifier:
     """Make the table that is to become the month's partition, with defaults for what COPY lacks.
 
@@ -193,16 +195,13 @@ def create_partition(
     be simpler, but PostgreSQL 17 and later attach no table that has one.) The constraint tells
     PostgreSQL that all rows are the month's, which it would otherwise read them for.
     """
-    fresh = Identifier("raw", f"{raw_table(dataset)}_load_{load_id}")
+    fresh = Identifier("raw", f"{dataset.raw_table}_load_{load_id}")
     run(cursor, "create temporary sequence source_row_numbers cache 10000")
     # Not `like` the parent: that locks it until the end, and two loads would each wait for the
     # other.
-    names = dict.fromkeys([*columns_of(cursor, raw_table(dataset)), *trips.columns])
+    names = dict.fromkeys([*columns_of(cursor, dataset.raw_table), *columns])
     definitions = [
         SQL("{} {}").format(Identifier(name), SQL(OWN_COLUMNS.get(name, "text"))) for name in names
-    ]
-    definitions += [
-        SQL("{0} text check ({0} is null)").format(name) for name in surplus_columns(trips)
     ]
     run(cursor, "create table {} ({})", fresh, SQL(", ").join(definitions))
     run(
@@ -217,16 +216,12 @@ def create_partition(
     return fresh
 
 
-def surplus_columns(trips: TripFile) -> list[Identifier]:
-    """Columns for the empty fields that each of a file's rows has more than its header."""
-    return [Identifier(f"surplus field {number + 1}") for number in range(trips.surplus)]
-
-
 def copy(
     cursor: Cursor,
     dataset: Dataset,
     month: date,
     load_id: int,
+    file: SourceFile,
     trips: TripFile,
     limits: Limits,
 ) -> tuple[Identifier, int, int]:
@@ -237,23 +232,44 @@ def copy(
     """
     cursor.execute("savepoint before_copy")
     try:
-        fresh = create_partition(cursor, dataset, month, load_id, trips)
-        rows, malformed = copy_chunks(cursor, fresh, trips, trips.chunks()), 0
+        fresh = create_partition(cursor, dataset, month, load_id, trips.columns)
+        rows, malformed = copy_as_it_is(cursor, fresh, file, trips), 0
     except CopyRefused as refusal:
         get_run_logger().warning("%s: %s. Putting malformed lines aside", trips.source, refusal)
         cursor.execute("rollback to savepoint before_copy")
-        fresh = create_partition(cursor, dataset, month, load_id, trips)
-        rows, malformed = copy_good_lines(cursor, fresh, trips, (load_id, dataset.name, month))
+        fresh = create_partition(cursor, dataset, month, load_id, trips.columns)
+        rows, malformed = copy_good_lines(
+            cursor, fresh, file, trips, (load_id, dataset.name, month)
+        )
         refuse_malformed(cursor, trips.source, load_id, malformed, rows, limits)
     if rows == 0:
         raise PipelineError(f"{trips.source}, line 2: no rows. Get the file again")
-    if trips.rows not in (None, rows):
-        raise PipelineError(f"{trips.source} has {trips.rows:,} rows, and {rows:,} were loaded")
     return fresh, rows, malformed
 
 
+def copy_as_it_is(cursor: Cursor, fresh: Identifier, file: SourceFile, trips: TripFile) -> int:
+    """Copy a file's rows into its partition; return their number.
+
+    Raises:
+        CopyRefused: some of its lines are not rows.
+    """
+    # Some of TLC's files have more fields in each row than in the header, all of them empty.
+    surplus = [Identifier(f"surplus field {number + 1}") for number in range(trips.surplus)]
+    for name in surplus:
+        run(cursor, "alter table {} add {} text check ({} = '')", fresh, name, name)
+    columns = [*map(Identifier, trips.columns), *surplus]
+    rows = copy_chunks(cursor, fresh, columns, file, trips, trips.chunks())
+    for name in surplus:
+        run(cursor, "alter table {} drop {}", fresh, name)
+    return rows
+
+
 def copy_good_lines(
-    cursor: Cursor, fresh: Identifier, trips: TripFile, key: tuple[int, str, date]
+    cursor: Cursor,
+    fresh: Identifier,
+    file: SourceFile,
+    trips: TripFile,
+    key: tuple[int, str, date],
 ) -> tuple[int, int]:
     """Copy a file's rows into its partition and its other lines into `raw.malformed_lines`.
 
@@ -263,7 +279,7 @@ def copy_good_lines(
     with TemporaryFile("w+", encoding="utf-8", newline="") as aside:
         writer = csv.writer(aside, quoting=csv.QUOTE_ALL)
         chunks = trips.good_chunks(lambda *malformed: writer.writerow((*key, *malformed)))
-        rows = copy_chunks(cursor, fresh, trips, chunks)
+        rows = copy_chunks(cursor, fresh, [*map(Identifier, trips.columns)], file, trips, chunks)
         aside.seek(0)
         cursor.copy_expert("copy raw.malformed_lines from stdin with (format csv)", aside)
         return rows, cursor.rowcount
@@ -288,35 +304,44 @@ def refuse_malformed(
         )
 
 
-def copy_chunks(cursor: Cursor, fresh: Identifier, trips: TripFile, chunks: Iterator[bytes]) -> int:
-    """Stream lines into a table that was made in this transaction; return the number of rows.
+def copy_chunks(
+    cursor: Cursor,
+    fresh: Identifier,
+    columns: list[Identifier],
+    file: SourceFile,
+    trips: TripFile,
+    chunks: Iterator[bytes],
+) -> int:
+    """Stream rows into a table that was made in this transaction; return their number.
 
     Raises:
         CopyRefused: some of the lines are not rows.
     """
-    names = SQL(", ").join([*map(Identifier, trips.columns), *surplus_columns(trips)])
     # FREEZE spares readers the work of marking each row as committed.
-    statement = SQL("copy {} ({}) from stdin with (format csv, freeze)").format(fresh, names)
-    with progress(f"load {trips.path.name}", trips.bytes) as advance:
-        stream = Stream(chunks, advance)
+    statement = SQL("copy {} ({}) from stdin with (format csv, freeze)").format(
+        fresh, SQL(", ").join(columns)
+    )
+    with progress(f"load {file.path.name}", file.content_bytes) as advance:
+        stream = Stream(chunks, trips, advance)
         try:
             cursor.copy_expert(statement, stream)
         except (psycopg2.DataError, psycopg2.errors.CheckViolation) as error:
             raise CopyRefused(first_line(error)) from None
         except psycopg2.errors.QueryCanceled as error:
             raise stream.error or error from None
-    if trips.rows is None and cursor.rowcount != stream.lines:
+    if cursor.rowcount != trips.rows_read:
         raise CopyRefused("a quotation goes on in the next line")
     return int(cursor.rowcount)
 
 
 class Stream:
-    """An iterator of bytes as the file that `copy_expert` reads, which counts and reports."""
+    """An iterator of bytes as the file that `copy_expert` reads, which reports how far it is."""
 
-    def __init__(self, chunks: Iterator[bytes], advance: Advance) -> None:
+    def __init__(self, chunks: Iterator[bytes], trips: TripFile, advance: Advance) -> None:
         self.chunks = chunks
+        self.trips = trips
         self.advance = advance
-        self.bytes = self.lines = 0
+        self.rows = 0  # when the log was last told
         self.error: BaseException | None = None
         self.logger = get_run_logger()
         self.began = time.perf_counter()
@@ -331,17 +356,14 @@ class Stream:
         except BaseException as error:  # psycopg2 shows a cancelled query only, even for a signal
             self.error = error
             raise
-        before = self.lines
-        self.bytes += len(chunk)
-        self.lines += chunk.count(b"\n") + (chunk[-1:] not in (b"", b"\n"))
-        self.advance(self.bytes, self.lines)
-        if self.lines // LINES_BETWEEN_REPORTS > before // LINES_BETWEEN_REPORTS:
-            seconds = time.perf_counter() - self.began
-            self.logger.info("%s lines in %.1f s", f"{self.lines:,}", seconds, extra=ONLY_LOG)
+        self.advance(self.trips.bytes_read, self.trips.rows_read)
+        if self.trips.rows_read - self.rows >= ROWS_BETWEEN_REPORTS:
+            self.rows, seconds = self.trips.rows_read, time.perf_counter() - self.began
+            self.logger.info("%s rows in %.1f s", f"{self.rows:,}", seconds, extra=ONLY_LOG)
         return chunk
 
 
-def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, trips: TripFile) -> None:
+def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier) -> None:
     """Put the new table in the place of the month's partition, by raw.swap_month() in raw.sql."""
     run(
         cursor,
@@ -350,9 +372,7 @@ def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, trips
         fresh,
     )
     run(cursor, "drop sequence source_row_numbers")
-    for column in surplus_columns(trips):
-        run(cursor, "alter table {} drop column {}", fresh, column)
-    parent = f"raw.{raw_table(dataset)}"
+    parent = f"raw.{dataset.raw_table}"
     cursor.execute(
         "select raw.holders_of(array(select relid from pg_partition_tree(%s)))", [parent]
     )

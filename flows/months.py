@@ -23,22 +23,24 @@ RANGE = rf"(?:{LATEST}|{WRITTEN}(?:\.\.{WRITTEN})?)"
 
 
 def months_of(
-    months: str | None, source: str, today: date, since: date = FIRST_MONTH
+    months: str | None, source: str | None, today: date, since: date = FIRST_MONTH
 ) -> list[date]:
     """The months that are asked for, each once, in the order of asking.
 
     Args:
         months: Words, divided by blanks or commas: `2021-01` is a month, `2019-01..2020-12` a
             range, `latest` what `latest_months` returns. None: the month in the source's name.
-        source: URL or path of a file, `{month}` in it stands for the month; or `sample`.
+        source: URL or path of a file, `{month}` in it stands for the month; or `sample`; or None,
+            for TLC's own files.
         today: The day from which `latest` counts; later months have no trips yet.
         since: The first month that is published.
 
     Raises:
         UsageError: a word is not a month, or the source says too little or too much.
     """
+    is_pattern = source in (None, SAMPLE) or "{month}" in source
+    source = source or "TLC's files"
     found = re.search(rf"{WRITTEN}(?!\d)", source.rpartition("/")[2])
-    is_pattern = source == SAMPLE or "{month}" in source
     if not months:
         if not found and not is_pattern:
             raise UsageError(f"{shorten(source)}: no month in its name. Give the month: YYYY-MM")

@@ -12,10 +12,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from flows.errors import UsageError, shorten
 
 SAMPLE = "sample"
-SOURCE = (
-    "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow/"
-    "yellow_tripdata_{month}.csv.gz"
-)
 TABLE_NAME = "yellow_taxi_trips"
 # A month of it is called yellow_taxi_trips_2021_01, and PostgreSQL cuts names at 63 bytes.
 PLAIN_NAME = r"(?!pg_)[a-z_][a-z0-9_]{0,54}"

@@ -12,7 +12,8 @@ from flows.datasets import DATASETS, Dataset
 from flows.errors import PipelineError, TransientError
 
 DEFINITIONS = Path(__file__).with_name("raw.sql").read_text()
-VERSION = hashlib.sha256((DEFINITIONS + repr(DATASETS)).encode()).hexdigest()[:12]
+COLUMNS = {dataset.raw_table: dataset.columns for dataset in DATASETS.values()}
+VERSION = hashlib.sha256((DEFINITIONS + repr(COLUMNS)).encode()).hexdigest()[:12]
 MARK = "(nyc-taxi-elt)"  # ends the comment of each schema, table and view that is ours
 SCHEMAS = {
     "raw": "TLC's files as text, and the audit of their loads",
@@ -61,14 +62,9 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
         refuse_what_is_not_ours(cursor, models)
 
 
-def raw_table(dataset: Dataset) -> str:
-    """The name of a dataset's table in the schema raw."""
-    return f"{dataset.name}_tripdata"
-
-
 def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
     """Make a dataset's raw table, or add the columns that it lacks; all of them are text."""
-    table = Identifier("raw", raw_table(dataset))
+    table = Identifier("raw", dataset.raw_table)
     columns = [SQL("{} text").format(Identifier(name)) for name in dataset.columns]
     own = [SQL(f"{name} {kind} not null") for name, kind in OWN_COLUMNS.items()]
     cursor.execute(
@@ -78,7 +74,7 @@ def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
             ") partition by list (source_month)"
         ).format(table, SQL(", ").join(columns + own))
     )
-    there = columns_of(cursor, raw_table(dataset))
+    there = columns_of(cursor, dataset.raw_table)
     for name in dataset.columns:
         if name not in there:
             cursor.execute(SQL("alter table {} add column {} text").format(table, Identifier(name)))
@@ -102,7 +98,7 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
     What is ours says so in its comment; a schema may also be one that is empty, as an
     administrator makes it for us. A partition is its table's.
     """
-    tables = [f"raw.{raw_table(dataset)}" for dataset in DATASETS.values()]
+    tables = [f"raw.{dataset.raw_table}" for dataset in DATASETS.values()]
     tables += ["raw.loads", "raw.malformed_lines", "raw.locks"]
     tables += ["staging.built_months", "staging.built_shapes"]
     cursor.execute(
@@ -179,6 +175,8 @@ def upgrade_first_version(cursor: Cursor) -> None:
         alter table raw.loads
             add column dataset text not null default 'yellow',
             add column is_sample boolean not null default false,
+            add column etag text,
+            add column last_modified text,
             add constraint source_month_is_a_month
                 check (extract(day from source_month) = 1) not valid;
         alter table raw.loads alter dataset drop default;

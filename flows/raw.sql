@@ -15,6 +15,8 @@ create table if not exists raw.loads (
     is_sample boolean not null default false,
     sha256 text not null,
     bytes bigint not null,
+    etag text,
+    last_modified text,
     row_count bigint not null,
     malformed_lines bigint not null,
     started_at timestamptz not null,

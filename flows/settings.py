@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     # Of the role that owns the database of `make serve`'s Prefect, which makes both.
     prefect_password: SecretStr | None = None
     alert_block: str | None = Field(None, validation_alias="ALERT_BLOCK")
+    source_base_url: str = Field("", validation_alias="SOURCE_BASE_URL")  # a mirror of TLC's files
 
     @property
     def url(self) -> URL:

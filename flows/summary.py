@@ -84,7 +84,7 @@ def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
     for month in landed:
         name = f"{month.load.month:%Y-%m}"
         stages += [
-            Stage(f"extract {name}", month.extract_seconds),
+            Stage(f"fetch {name}", month.fetch_seconds),
             Stage(f"load {name}", month.load.seconds, month.load.rows),
         ]
     return [*stages, Stage("build", build.seconds, trips)]

@@ -57,7 +57,7 @@ def test_the_whole_run_twice(query, api):
         "malformed_lines": 0,
     }
     assert [(stage["stage"], stage["rows"]) for stage in said["stages"]] == [
-        ("extract 2021-01", None),
+        ("fetch 2021-01", None),
         ("load 2021-01", 50_000),
         ("build", 49_056),
     ]

@@ -68,7 +68,7 @@ def start_run(source: str, *arguments: str) -> subprocess.Popen:
 
 MOMENTS = [  # a line of the log, and how many seconds after it at the most
     *[("Beginning subflow run 'land", 1.2)] * 3,  # while the file is downloaded
-    *[("Task run 'extract", 0.5)] * 4,  # while it is loaded
+    *[("Task run 'fetch", 0.5)] * 4,  # while it is loaded
     ("Task run 'load 2021-01' - Finished", 0.3),  # between load and dbt
     *[("Beginning subflow run 'build", 4)] * 2,  # in dbt
 ]

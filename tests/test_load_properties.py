@@ -3,8 +3,12 @@
 Hypothesis makes up the files; a real PostgreSQL loads them.
 """
 
-from datetime import date
+import gzip
+from datetime import date, datetime
+from itertools import dropwhile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import load_file
 from hypothesis import HealthCheck, given, settings
@@ -33,6 +37,7 @@ LINES = st.one_of(
     st.lists(FIELDS, max_size=20).map(b",".join),
     st.just(ROW + b",,"),  # trailing commas, as in the second half of 2016
     st.integers(0, len(ROW)).map(lambda end: ROW[:end]),  # an interrupted copy
+    st.just(b'1,"a,b"' + b"," * 16 + b',""'),  # a surplus that is quoted
     st.sampled_from([b"", b"\\.", b'"', HEADER.encode()]),
     st.binary(max_size=30),
 )
@@ -45,7 +50,8 @@ HEADERS = st.sampled_from(
         HEADER.upper(),
         ",".join(reversed(HEADER.split(","))),
         f"{HEADER},{HEADER}",
-        f",{HEADER}",  # shifted by an index column
+        f",{HEADER}",  # an index column
+        f"{HEADER}\r\n",  # a blank line follows
         f"{HEADER},airport_fee",
         HEADER[:50],
         '"' + HEADER,
@@ -95,8 +101,9 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
             assert len(said) < 1_000
         else:
             taken.append(loaded)
-            lines = content.count(b"\n") + (not content.endswith(b"\n"))
-            assert loaded.rows + loaded.malformed_lines == lines - 1
+            lines = content.removesuffix(b"\n").split(b"\n")[1:]
+            lines = list(dropwhile(lambda line: not line.strip(), lines))
+            assert loaded.rows + loaded.malformed_lines == len(lines)
             [(rows,)] = query("select count(*) from raw.yellow_tripdata")
             [(malformed,)] = query("select count(*) from raw.malformed_lines")
             assert (rows, malformed) == (loaded.rows, loaded.malformed_lines)
@@ -108,6 +115,110 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
     check_all()
     assert len(taken) >= 5
     assert len(refused) >= 5
+
+
+TEXT = st.one_of(
+    st.none(),
+    st.sampled_from(
+        ["", "N", "a,b", 'say "x"', "two\nlines", "\r\n", "\\.", "\n\\.\n", "a\0b", "é"]
+    ),
+    st.text(max_size=5),
+)
+VALUES = st.one_of(
+    st.lists(TEXT, min_size=20, max_size=20).map(lambda values: pa.array(values, pa.string())),
+    st.lists(st.none() | st.floats(width=64), min_size=20, max_size=20).map(
+        lambda values: pa.array(values, pa.float64())
+    ),
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=20, max_size=20).map(
+        lambda values: pa.array(values, pa.int64())
+    ),
+    st.lists(st.none() | st.datetimes(datetime(1900, 1, 1)), min_size=20, max_size=20).map(
+        lambda values: pa.array(values, pa.timestamp("us"))
+    ),
+    st.just(pa.nulls(20)),
+)
+
+
+def test_every_value_of_a_parquet_file_comes_back_from_the_raw_table(warehouse, query, tmp_path):
+    path = tmp_path / "trips.parquet"
+
+    @settings(
+        max_examples=40,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(VALUES, min_size=1, max_size=3))
+    def check(columns: list[pa.Array]) -> None:
+        names = HEADER.split(",")
+        table = pa.table(
+            {name: pa.nulls(20) for name in names}
+            | dict(zip(names[3:], columns, strict=False))
+            | {"n": range(20)}
+        )
+        pq.write_table(table, path)
+        loaded = load.fn(
+            verify(str(path), path),
+            DATASETS["yellow"],
+            MONTH,
+            force=True,
+            limits=Limits(malformed_share=1),
+            allow_fewer_rows=True,
+        )
+        has_nul = [any("\0" in str(value) for value in row.values()) for row in table.to_pylist()]
+        assert (loaded.rows, loaded.malformed_lines) == (20 - sum(has_nul), sum(has_nul))
+        picked = names[3 : 3 + len(columns)]
+        rows = query(f"select n, {', '.join(picked)} from raw.yellow_tripdata order by n::int")
+        expected = [row for row, bad in zip(table.to_pylist(), has_nul, strict=True) if not bad]
+        for row, values in zip(rows, expected, strict=True):
+            assert row[0] == str(values["n"])
+            for text, value in zip(row[1:], [values[name] for name in picked], strict=True):
+                assert is_same(text, value), (text, value)
+
+    @flow
+    def check_all() -> None:
+        check()
+
+    check_all()
+
+
+def is_same(text: str | None, value: object) -> bool:
+    """Whether a raw text means what the file's value is."""
+    match value:
+        case None | str():
+            return text == value
+        case float():
+            return repr(float(text)) == repr(value)
+        case datetime():
+            return datetime.fromisoformat(text) == value
+        case _:
+            return text == str(value)
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_a_file_that_changes_after_it_was_verified_changes_nothing(
+    warehouse, query, tmp_path, kind
+):
+    path = tmp_path / f"trips.{kind}"
+
+    def write(rows: int) -> None:
+        lines = b"".join([HEADER.encode(), *[b"\n" + ROW] * rows])
+        if kind == "parquet":
+            columns = dict(zip(HEADER.split(","), ROW.decode().split(","), strict=True))
+            pq.write_table(
+                pa.table({name: [value] * rows for name, value in columns.items()}), path
+            )
+        else:
+            path.write_bytes(gzip.compress(lines) if kind == "csv.gz" else lines)
+
+    write(10)
+    file = verify(str(path), path)
+    write(6)
+    with pytest.raises(PipelineError, match="has changed since it was read before; 2021-01 stays"):
+        load(file, MONTH)
+    assert query("select count(*) from raw.loads") == [(0,)]
+    assert load_file(path, MONTH).rows == 6
 
 
 @pytest.mark.parametrize("content", ["", "\n", HEADER, f"{HEADER}\n", f"{HEADER}\r\n"])

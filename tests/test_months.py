@@ -6,12 +6,11 @@ from datetime import date
 import pytest
 from pydantic import TypeAdapter
 
-from flows.datasets import absolute, locate
+from flows.datasets import DATASETS, absolute
 from flows.errors import UsageError, shorten
 from flows.land import land
 from flows.laptop.sample import sample_month
 from flows.months import Month, latest_months, months_of
-from flows.parameters import SOURCE
 
 TODAY = date(2026, 1, 20)
 JANUARY, FEBRUARY, MARCH = date(2021, 1, 1), date(2021, 2, 1), date(2021, 3, 1)
@@ -40,7 +39,7 @@ HOSTILE = [
     ],
 )
 def test_months_are_words_ranges_or_the_latest(months, expected):
-    assert months_of(months, SOURCE, TODAY) == expected
+    assert months_of(months, None, TODAY) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,12 +67,12 @@ def test_a_file_without_a_month_in_its_name_needs_one():
     [
         (None, "trips.csv", "no month in its name"),
         ("2021-02", "http://host/2021-01.csv", "the month in its name is 2021-01, not 2021-02"),
-        ("2021-13", SOURCE, "'2021-13' is not a month"),
-        ("1999-12", SOURCE, "'1999-12' is not a month"),
-        ("2021-01..2026-02", SOURCE, "2026-02 is in the future"),
-        ("2021-02..2021-01", SOURCE, "the range ends before it begins"),
+        ("2021-13", None, "'2021-13' is not a month"),
+        ("1999-12", None, "'1999-12' is not a month"),
+        ("2021-01..2026-02", None, "2026-02 is in the future"),
+        ("2021-02..2021-01", None, "the range ends before it begins"),
         ("2021-01 2021-02", "http://host/trips.csv", "one file for several months"),
-        *((text, SOURCE, "is not a month") for text in HOSTILE),
+        *((text, None, "is not a month") for text in HOSTILE),
     ],
 )
 def test_what_cannot_be_understood_is_one_clear_line(months, source, said):
@@ -85,7 +84,7 @@ def test_what_cannot_be_understood_is_one_clear_line(months, source, said):
 
 def test_months_before_the_first_of_a_dataset_are_refused():
     with pytest.raises(UsageError, match=r"2013-07 is before 2013-08, the first month"):
-        months_of("2013-07..2013-09", SOURCE, TODAY, since=date(2013, 8, 1))
+        months_of("2013-07..2013-09", None, TODAY, since=date(2013, 8, 1))
 
 
 MONTH = TypeAdapter(Month)
@@ -122,12 +121,16 @@ def test_prefects_form_knows_how_a_month_is_written():
 
 def test_a_source_is_located_for_a_month(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert locate("trips/{month}.csv", JANUARY) == f"{tmp_path}/trips/2021-01.csv"
-    assert locate("http://host/{month}.csv", JANUARY) == "http://host/2021-01.csv"
-    assert locate("sample", JANUARY) == str(sample_month(JANUARY))
+    assert (
+        DATASETS["yellow"].locate(JANUARY, "trips/{month}.csv") == f"{tmp_path}/trips/2021-01.csv"
+    )
+    assert (
+        DATASETS["yellow"].locate(JANUARY, "http://host/{month}.csv") == "http://host/2021-01.csv"
+    )
+    assert yellow.locate(JANUARY, "sample") == str(sample_month(JANUARY))
     assert absolute("sample") == "sample"
 
 
 def test_what_is_shown_of_a_source_has_no_secrets():
     assert shorten("https://me:hunter2@host/x.csv?signature=s3cret") == "https://host/x.csv"
-    assert shorten("https://me:hunter2@[host/x.csv") == "the URL"
+    assert shorten("https://me:hunter2@[host/x.csv") == "https://..."

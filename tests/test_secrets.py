@@ -1,12 +1,15 @@
 """No password stands where somebody may read it."""
 
 import json
+import socket
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from flows.errors import PipelineError
+from flows.datasets import absolute
+from flows.errors import PipelineError, shorten, without_secrets
+from flows.fetch import fetch, file_name
 from flows.settings import ROOT
 from flows.warehouse import connect
 
@@ -50,3 +53,65 @@ def test_in_no_exception(built, unused_port, secrets):
         pass
     for said in (str(refusal.value), repr(refusal.value), repr(built), str(built.url)):
         assert not [secret for secret in secrets if secret in said]
+
+
+def unknown_host(*_, **__):
+    raise socket.gaierror(-2, "Name or service not known")
+
+
+HOST = "files.example.org"
+SOURCES = [  # as people write them, and get them wrong
+    f"https://me:hunter2@{HOST}/trips.csv?sig=s3cret",
+    f"https://me:hun/ter2@{HOST}/trips.csv",
+    f"https://me:hun?ter2@{HOST}/trips.csv",
+    f"https://me:hun#ter2@{HOST}/trips.csv",
+    f"https://me:hun@ter2@{HOST}/trips.csv",
+    f"https://me:1/ter2@{HOST}/trips.csv",
+    f"https:/me:hunter2@{HOST}/trips.csv",
+    f"https:///me:hunter2@{HOST}/trips.csv",
+    f"https:me:hunter2@{HOST}/trips.csv",
+    f"https:\\\\me:hunter2@{HOST}/trips.csv",
+    f"  HTTPS://me:hunter2@{HOST}/trips.csv",
+    f"me:hunter2@{HOST}/trips.csv",
+    f"https://hunter2@{HOST}/trips.csv",
+    f"https://me:hunter2%40{HOST}/trips.csv",
+    "https://me:hunter2/trips.csv",
+    "https://me:hunter2@[::1/trips.csv",
+    f"https://{HOST}/trips.csv?sig=s3cret",
+    f"https://{HOST}/trips.csv?mail=a@s3cret",
+    f"https://{HOST}/trips.csv&sig=s3cret",
+    f"https://{HOST}/trips.csv;sig=s3cret",
+    f"https://{HOST}/trips.csv%3Fsig=s3cret",
+    f"https://{HOST}/trips.csv#s3cret",
+    f"https:/{HOST}/trips.csv?sig=s3cret",
+    f"{HOST}/trips.csv?sig=s3cret",
+    f"/home/me/https:/me:hunter2@{HOST}/trips.csv?sig=s3cret",
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_in_nothing_that_shows_a_source_however_malformed_it_is(source):
+    for shown in (without_secrets(source), shorten(source), file_name(source)):
+        for secret in ("hun", "ter2", "s3cret", "me:"):
+            assert secret not in shown
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_in_no_message_about_a_source_that_can_not_be_fetched(source, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", unknown_host)
+    with pytest.raises(PipelineError) as refusal:
+        fetch.fn(absolute(source))
+    for secret in ("hun", "ter2", "s3cret", "me:"):
+        assert secret not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("sample", "/data/a b#1.csv", "data/{month}.csv", "/data/2021:01/trips.csv"),
+        *("https://files.example.org:8443/a/c.csv", "http://[::1]:8000/trips.csv"),
+        *("s3://nyc-tlc/trip data/yellow.csv", "https://bücher.example/trips.csv"),
+    ],
+)
+def test_what_has_no_secret_is_shown_as_it_is(source):
+    assert without_secrets(source) == source

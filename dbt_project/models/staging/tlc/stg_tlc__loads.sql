@@ -14,6 +14,8 @@ renamed as (
         is_sample,
         sha256,
         bytes,
+        etag,
+        last_modified,
         row_count,
         malformed_lines,
         started_at,

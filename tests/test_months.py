@@ -121,12 +121,9 @@ def test_prefects_form_knows_how_a_month_is_written():
 
 def test_a_source_is_located_for_a_month(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert (
-        DATASETS["yellow"].locate(JANUARY, "trips/{month}.csv") == f"{tmp_path}/trips/2021-01.csv"
-    )
-    assert (
-        DATASETS["yellow"].locate(JANUARY, "http://host/{month}.csv") == "http://host/2021-01.csv"
-    )
+    yellow = DATASETS["yellow"]
+    assert yellow.locate(JANUARY, "trips/{month}.csv") == f"{tmp_path}/trips/2021-01.csv"
+    assert yellow.locate(JANUARY, "http://host/{month}.csv") == "http://host/2021-01.csv"
     assert yellow.locate(JANUARY, "sample") == str(sample_month(JANUARY))
     assert absolute("sample") == "sample"
 

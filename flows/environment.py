@@ -65,7 +65,10 @@ def load_settings() -> None:
     read = {}
     # Whoever has an API URL in the environment, and not in `.env`, has a Prefect of their own.
     if "PREFECT_API_URL" not in os.environ:
-        read["PREFECT_HOME"] = str(ROOT / "data" / "prefect")
+        home = ROOT / "data" / "prefect"
+        with suppress(OSError):  # a folder that can't be written to; Prefect says so
+            home.mkdir(parents=True, exist_ok=True)
+        read["PREFECT_HOME"] = str(home)
     with suppress(OSError, ValueError):  # `read_settings` says what is wrong with the file
         read |= {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
     read = {name: value for name, value in read.items() if name not in os.environ}

@@ -85,8 +85,8 @@ def pytest_collection_finish(session):
 
 def pytest_sessionfinish():
     for server in SERVERS:
-        server.terminate()
-        server.wait(30)
+        server.kill()  # its database goes with the suite's files
+        server.wait()
 
 
 def start_prefect_server() -> subprocess.Popen:
@@ -159,7 +159,7 @@ def prefect_server():
     """A Prefect server for the whole suite; returns its API's URL."""
     [server] = SERVERS
     url = os.environ["PREFECT_API_URL"]
-    wait_until(lambda: answers(url) or server.poll() is not None, 60)
+    wait_until(lambda: answers(url) or server.poll() is not None, 240)
     assert server.poll() is None, (HOME / "prefect.log").read_text()
     yield url
     APILogHandler().flush()  # else it would try for a minute to send them to nobody
@@ -176,10 +176,14 @@ def wait_until(happened, seconds: float) -> None:
 def log_in(api: str, credential: str) -> httpx.Client:
     """A client of a Prefect server's API that has the credential and a CSRF token."""
     user, _, password = credential.partition(":")
-    client = httpx.Client(base_url=api, auth=(user, password), timeout=30)
-    token = client.get("/csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
-    client.headers.update({"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token})
-    return client
+    asked = {"params": {"client": "tests"}, "auth": (user, password)}
+    token = httpx.get(f"{api}/csrf-token", **asked).raise_for_status().json()["token"]
+    return httpx.Client(
+        base_url=api,
+        auth=(user, password),
+        headers={"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token},
+        timeout=30,
+    )
 
 
 @pytest.fixture(scope="session")

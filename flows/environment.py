@@ -66,8 +66,8 @@ def load_settings() -> None:
     # Whoever has an API URL in the environment, and not in `.env`, has a Prefect of their own.
     if "PREFECT_API_URL" not in os.environ:
         home = ROOT / "data" / "prefect"
-        with suppress(OSError):
-            home.mkdir(parents=True, exist_ok=True)  # Prefect makes no folders above it
+        with suppress(OSError):  # a folder that can't be written to; Prefect says so
+            home.mkdir(parents=True, exist_ok=True)
         read["PREFECT_HOME"] = str(home)
     with suppress(OSError, ValueError):  # `read_settings` says what is wrong with the file
         read |= {name: value for name, value in dotenv_values(ENV_FILE).items() if value}

@@ -35,7 +35,7 @@ FOLDER = ROOT / "data" / "serve"
 PROCESS_FILE = FOLDER / "supervisord.pid"
 CONFIGURATION = ROOT / "flows" / "server" / "supervisord.conf"
 HOST = "127.0.0.1"
-PATIENCE = 120  # seconds; a new machine's first server makes its tables
+PATIENCE = 300  # seconds; a first server makes its tables, and the machine may be busy
 STARTS = 3  # of a program that ends at once, before we say that it does
 
 

@@ -22,6 +22,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from flows.errors import RETRIES, PipelineError, TransientError, first_line
 from flows.fetch import SourceFile
 from flows.formats import COLUMNS, good_lines, open_csv, read_header, whole_lines
+from flows.interrupt import hidden_signal
 from flows.progress import ONLY_LOG, Advance, progress
 from flows.warehouse import connect, raw_assets
 
@@ -159,8 +160,10 @@ def slot() -> AbstractContextManager[None]:
     return concurrency(LIMIT, lease_duration=60) if runtime.deployment.id else nullcontext()
 
 
-def explained(error: psycopg2.Error, month: date) -> Exception:
+def explained(error: psycopg2.Error, month: date) -> BaseException:
     """What PostgreSQL raised, as a line about the month; a bug stays what it is."""
+    if signal := hidden_signal(error):
+        return signal
     said = f"{month:%Y-%m} stays as it was: {first_line(error)}"
     if isinstance(error, psycopg2.errors.DiskFull):
         return PipelineError(f"{said}. Make room for PostgreSQL and run again")
@@ -323,7 +326,7 @@ class Stream:
         self.chunks = chunks
         self.advance = advance
         self.bytes = self.lines = 0
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.logger = get_run_logger()
         self.began = time.perf_counter()
 
@@ -331,7 +334,7 @@ class Stream:
         """The next piece, of whatever size; it ends where a line ends."""
         try:
             chunk = next(self.chunks, b"")
-        except BaseException as error:  # psycopg2 shows a cancelled query only, even for a signal
+        except Exception as error:  # psycopg2 tells of it as a cancelled query only
             self.error = error
             raise
         before = self.lines

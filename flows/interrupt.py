@@ -133,6 +133,21 @@ def cancel_runs() -> None:
             set_state(run.id, Cancelling() if is_on_a_worker else Cancelled())
 
 
+def hidden_signal(error: Exception) -> BaseException | None:
+    """What a signal's handler has raised while psycopg2 read a file for COPY, if it was that.
+
+    psycopg2 reports a cancelled query, with the exception's name in its text and nowhere else. It
+    looks like a fault that passes by itself, and the load of a run that somebody has cancelled
+    would be tried again.
+    """
+    from prefect.exceptions import TerminationSignal
+
+    raised = str(error).partition("error in .read() call: ")[2]
+    if raised.startswith("KeyboardInterrupt"):
+        return KeyboardInterrupt()
+    return TerminationSignal(signal.SIGTERM) if raised.startswith("TerminationSignal") else None
+
+
 def start_temporary_server_apart(log: Path) -> None:
     """Have Prefect start its temporary server in a session of its own.
 

@@ -23,6 +23,7 @@ from flows.datasets import Dataset
 from flows.errors import RETRIES, PipelineError, first_line
 from flows.fetch import SourceFile
 from flows.formats import TripFile, open_trip_file
+from flows.interrupt import hidden_signal
 from flows.parameters import Limits
 from flows.progress import ONLY_LOG, Advance, progress
 from flows.raw import OWN_COLUMNS, columns_of, prepare
@@ -127,7 +128,7 @@ def load(
                     ),
                 )
         except psycopg2.Error as error:
-            raise explained(error, f"{where} stays as it was") from None
+            raise hidden_signal(error) or explained(error, f"{where} stays as it was") from None
     seconds = time.perf_counter() - began
     counts = (where, f"{rows:,}", f"{malformed:,}", seconds)
     get_run_logger().info("%s: loaded %s rows, %s malformed lines, %.1f s", *counts)
@@ -342,7 +343,7 @@ class Stream:
         self.trips = trips
         self.advance = advance
         self.rows = 0  # when the log was last told
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.logger = get_run_logger()
         self.began = time.perf_counter()
 
@@ -353,7 +354,7 @@ class Stream:
             if chunk.startswith(b"\\.") or b"\n\\." in chunk:
                 # It ends a COPY unnoticed before PostgreSQL 18.
                 raise CopyRefused(r"a line begins with \.")
-        except BaseException as error:  # psycopg2 shows a cancelled query only, even for a signal
+        except Exception as error:  # psycopg2 shows it as a cancelled query only
             self.error = error
             raise
         self.advance(self.trips.bytes_read, self.trips.rows_read)

@@ -1,7 +1,10 @@
 """The models: nothing is lost, nothing is made up, and only what has changed is built."""
 
+import inspect
 import json
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +16,15 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import build_by_hand, load_file, point_to, run_query, start_dbt
+from prefect.context import SettingsContext, hydrated_context, serialize_context
+from prefect_dbt import PrefectDbtRunner
+from prefect_dbt.core._tracker import NodeTaskTracker
+from prefect_dbt.core.runner import execute_dbt_node
 
-from flows.build import PROJECT, build, check_table_name
-from flows.errors import PipelineError, UsageError
+from flows.build import PROJECT, TARGETS, build
+from flows.errors import PipelineError, UsageError, log_each_failure_once
 from flows.laptop.sample import sample_month
+from flows.parameters import check_table_name
 from flows.settings import ROOT
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
@@ -50,7 +58,7 @@ RENAMED = {
     ],
 )
 def test_a_table_name_is_a_plain_name_that_is_not_taken(name):
-    with pytest.raises(UsageError, match="can't be the trips' table"):
+    with pytest.raises(UsageError, match="can't be the name of the trips' table"):
         check_table_name(name)
 
 
@@ -295,9 +303,19 @@ def failure(january, land, query, monkeypatch) -> str:
 
 def test_a_failing_test_and_a_failing_model_are_named_in_one_line(failure):
     assert failure.startswith("dbt build: ")
-    assert "test assert_every_raw_row_is_accounted_for: Got 1 result" in failure
+    assert "test assert_every_raw_row_is_accounted_for: 1 row of 2021-01. See them" in failure
     assert "model trips_enriched: Database Error" in failure
     assert "\n" not in failure
+
+
+def test_a_failure_names_the_sql_that_failed(failure, query, warehouse):
+    [path] = re.findall(r'make psql ARGS="-f (\S+)"', failure)
+    rows = query((ROOT / path).read_text())
+    assert len(rows) == 1
+    assert date(2021, 1, 1) in rows[0]
+    compiled = re.search(r"compiled code at (\S+trips_enriched\.sql)", failure)[1]
+    assert (PROJECT / compiled).is_relative_to(TARGETS / warehouse.db)
+    assert "select" in (PROJECT / compiled).read_text()
 
 
 @pytest.mark.parametrize("path", sorted(PROJECT.glob("analyses/*.sql")), ids=lambda path: path.stem)
@@ -408,3 +426,33 @@ def test_the_documentation_site_opens_in_a_browser(compiled, tmp_path):
         timeout=120,
     ).stdout
     assert "Every raw row is a trip, a trip without passengers, or rejected" in page
+
+
+class TestPatches:
+    """If one of these fails, prefect-dbt has changed: the patch in flows/dbt_runner.py can go."""
+
+    def test_a_nodes_thread_still_reads_all_settings_again(self):
+        before = SettingsContext.get()
+        with hydrated_context(serialize_context()):
+            assert SettingsContext.get() is not before
+
+    def test_the_threads_of_the_nodes_are_still_waited_for_by_nobody(self):
+        assert "join" not in inspect.getsource(NodeTaskTracker)
+
+    def test_lines_of_a_node_still_lack_the_name_of_its_task_run(self):
+        assert NodeTaskTracker().get_task_logger("a node").extra["task_run_name"] is None
+
+    def test_the_level_of_prefects_logger_is_still_left_changed(self):
+        assert "logger.setLevel(log_level" in inspect.getsource(PrefectDbtRunner)
+
+    def test_invoke_still_takes_no_callback(self):
+        assert "dbtRunner(callbacks=callbacks)" in inspect.getsource(PrefectDbtRunner.invoke)
+
+    def test_a_failed_node_is_still_a_bare_exception_whose_traceback_we_hide(self):
+        tracker = NodeTaskTracker()
+        tracker.set_node_status("a", {"node_info": {"node_status": "fail"}}, "")
+        tracker._node_complete["a"] = True
+        with pytest.raises(Exception, match="^Node a finished") as failure:
+            execute_dbt_node(tracker, "a", None)
+        record = logging.makeLogRecord({"exc_info": (None, failure.value, None)})
+        assert not log_each_failure_once(record)

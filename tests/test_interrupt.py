@@ -99,10 +99,10 @@ def has_child(run: subprocess.Popen, word: str) -> bool:
 
 @pytest.fixture
 def big_month(tmp_path):
-    """January with 2,500,000 rows: some seconds of COPY."""
+    """January with 1,000,000 rows: some seconds of COPY and of each model."""
     path = tmp_path / "yellow_tripdata_2021-01.csv"
     header, body = gzip.decompress(sample_month(JANUARY, 50_000).read_bytes()).split(b"\n", 1)
-    path.write_bytes(header + b"\n" + body * 50)
+    path.write_bytes(header + b"\n" + body * 20)
     return path
 
 
@@ -122,7 +122,7 @@ def wait_for(settings, activity: str) -> None:
             "select from pg_stat_activity where datname = current_database()"
             f" and pid <> pg_backend_pid() and {activity}",
         ),
-        120,
+        240,
     )
 
 
@@ -174,12 +174,12 @@ def test_while_a_load_waits_for_a_lock(warehouse, start, land, query):
     assert query("select distinct source_month from raw.yellow_tripdata") == [(FEBRUARY,)]
 
 
-def test_while_dbt_builds_the_models(warehouse, start, query):
-    run = start(*elt("--source", "sample"))
-    wait_for(warehouse, "state = 'active' and query ~ 'create +table'")
+def test_while_dbt_builds_the_models(warehouse, start, big_month, query):
+    run = start(*elt("--source", str(big_month)))
+    wait_for(warehouse, "application_name = 'dbt' and state = 'active' and query ~ 'create +table'")
     assert interrupt(run) == f"{MESSAGE}\n"
     wait_until(lambda: in_transaction(warehouse) == [], SECONDS)
-    assert query("select count(*) from raw.yellow_tripdata") == [(50_000,)]
+    assert query("select count(*) from raw.yellow_tripdata") == [(1_000_000,)]
 
 
 def test_with_nohup_a_hangup_is_nothing(start):

@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.build import build
+from flows.build import build, prepare_warehouse
 from flows.datasets import absolute
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
 from flows.load import loaded_months
@@ -29,7 +29,6 @@ from flows.parameters import TABLE_NAME, Limits, TableName
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
-from flows.warehouse import ensure_warehouse
 
 MOST_WAITED_FOR = 32  # months that are in the work pool at a time
 POLL_SECONDS = 3
@@ -71,7 +70,7 @@ def backfill(
         PipelineError: a month has failed, or a model or a test.
     """
     asked = months_of(months, source, today())
-    ensure_warehouse()
+    prepare_warehouse(table_name)
     there = set() if force else loaded_months("yellow")
     missing = [month for month in asked if month not in there]
     get_run_logger().info("%s of %s months are missing", len(missing), len(asked))

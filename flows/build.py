@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL
@@ -19,9 +20,17 @@ from flows.errors import RETRIES, PipelineError, TransientError
 from flows.load import loaded_months
 from flows.parameters import TABLE_NAME, TableName
 from flows.progress import ONLY_LOG
+from flows.raw import prepare
 from flows.server.alerts import alert
 from flows.settings import ROOT
-from flows.warehouse import PASSING, connect, current_url, warehouse_in_environment
+from flows.warehouse import (
+    PASSING,
+    connect,
+    current_url,
+    driver_of,
+    ensure_warehouse,
+    warehouse_in_environment,
+)
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -69,6 +78,31 @@ def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Bui
     return built
 
 
+def prepare_warehouse(table_name: str) -> None:
+    """Ensure a warehouse that may be written to, in which nothing has a name of ours; a run's start.
+
+    Raises:
+        PipelineError: there is none, or something in it is in the way; nothing has been written.
+    """
+    ensure_warehouse()
+    with connect() as connection:
+        driver = driver_of(connection)
+        with driver, driver.cursor() as cursor:
+            prepare(cursor, relations(table_name))
+
+
+def relations(table_name: str) -> list[str]:
+    """The tables and views that dbt makes, each as `schema.name`."""
+    project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())
+    models, seeds = project["models"]["nyc_taxi"], project["seeds"]["nyc_taxi"]
+    found = [f"{seeds['+schema']}.{path.stem}" for path in PROJECT.glob("seeds/*.csv")]
+    for path in PROJECT.glob("models/*/**/*.sql"):
+        folder = path.relative_to(PROJECT / "models").parts[0]
+        name = table_name if path.stem == TABLE_NAME else path.stem
+        found.append(f"{models[folder]['+schema']}.{name}")
+    return found
+
+
 def warn_if_stale() -> None:
     """Warn if the newest month is old, where there is nothing to build."""
     if loaded_months("yellow"):
@@ -86,7 +120,9 @@ def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
         PipelineError: a model or a test has failed; the message names it.
     """
     with dbt_on(current_url(), table_name) as dbt:
-        nodes = dbt("build", *["--full-refresh"] * full_refresh)
+        # The unit tests are tests of the SQL, not of the months: `make test` and dbt alone run them.
+        words = ("--exclude-resource-type", "unit_test", *["--full-refresh"] * full_refresh)
+        nodes = dbt("build", *words)
     for node in nodes:
         if node.status == "warn":
             get_run_logger().warning(explain_node(node))

@@ -16,7 +16,7 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed
 
-from flows.build import build, warn_if_stale
+from flows.build import build, prepare_warehouse, warn_if_stale
 from flows.datasets import DATASETS
 from flows.fetch import is_published
 from flows.land import land
@@ -25,7 +25,6 @@ from flows.parameters import TABLE_NAME, Limits, TableName
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
-from flows.warehouse import ensure_warehouse
 
 
 @flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])
@@ -57,7 +56,7 @@ def elt(
         PipelineError: anything that is not a bug, in one line.
     """
     asked = months_of(months, source, today())
-    ensure_warehouse()
+    prepare_warehouse(table_name)
     if months == LATEST:
         asked = [month for month in asked if is_published(DATASETS["yellow"].locate(month, source))]
         if not asked:

@@ -1,0 +1,171 @@
+"""A database that is shared: nothing of other people's is touched, and what they build stays."""
+
+import threading
+import time
+from datetime import date
+
+import pytest
+from conftest import load_file, start_dbt
+from sqlalchemy.exc import DBAPIError
+
+from flows.build import prepare_warehouse, relations
+from flows.errors import PipelineError
+from flows.laptop.sample import sample_month
+from flows.parameters import TABLE_NAME
+from flows.warehouse import connect
+
+JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
+MARTS = (
+    *("yellow_taxi_trips", "trips_enriched", "rejected_trips", "trip_accounting"),
+    *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix"),
+    *("taxi_zones", "vendors", "rate_codes", "payment_types", "store_and_fwd_flags"),
+)
+
+
+@pytest.fixture
+def shop(warehouse, query):
+    """A shop's database, with tables of its own under names that the models have."""
+    query(
+        "create schema raw; create schema staging;"
+        "create table raw.yellow_tripdata_2021_01 (mine int);"
+        "create table staging.time_spine (mine int);"
+        "create table payment_types (mine int); insert into payment_types values (1);"
+        "create table vendors (mine int); create view of_vendors as select * from vendors;"
+        "create table trips_enriched (mine int)"
+    )
+    return warehouse
+
+
+def tables(query) -> list[tuple]:
+    return query(
+        "select oid, oid::regclass::text, relfilenode from pg_class"
+        " where relnamespace in (select oid from pg_namespace where nspname !~ '^(pg_|information)')"
+        " order by oid"
+    )
+
+
+def test_all_conflicts_are_named_before_anything_is_written(shop, query):
+    before = tables(query)
+    with pytest.raises(PipelineError) as refusal:
+        prepare_warehouse(TABLE_NAME)
+    message = str(refusal.value)
+    for name in ("schema raw", "schema staging", "payment_types", "vendors", "trips_enriched"):
+        assert name in message
+    assert "staging.time_spine" in message
+    assert "\n" not in message
+    assert tables(query) == before
+
+
+def test_a_schema_that_an_administrator_has_made_for_us_is_used(warehouse, query):
+    query("create schema raw; create schema staging; create schema trip_months")
+    prepare_warehouse(TABLE_NAME)
+    assert query("select count(*) from raw.loads") == [(0,)]
+
+
+def test_a_partition_of_that_name_that_is_not_ours_is_refused(january, query):
+    query("create table raw.yellow_tripdata_2021_02 (mine int)")
+    with pytest.raises(PipelineError, match=r"raw\.yellow_tripdata_2021_02 is there already"):
+        load_file(sample_month(FEBRUARY, 100), FEBRUARY)
+    assert query("select count(*) from raw.yellow_tripdata_2021_02") == [(0,)]
+
+
+def test_dbt_alone_names_all_conflicts_as_well(january, query, tmp_path):
+    query("comment on table vendors is null; comment on table daily_trips is 'mine'")
+    build = start_dbt(january, "build", tmp_path)
+    output = build.communicate()[0]
+    assert build.returncode != 0
+    assert "daily_trips" in output
+    assert "vendors" in output
+    assert "not made by this project" in output
+
+
+def test_every_relation_of_the_models_is_known_before_dbt_runs(january, query):
+    made = query(
+        "select relnamespace::regnamespace || '.' || relname from pg_class"
+        " where relnamespace in ('public'::regnamespace, 'staging'::regnamespace)"
+        " and relkind in ('r', 'p', 'v') and relname !~ '^built_'"
+    )
+    assert sorted(name for (name,) in made) == sorted(relations(TABLE_NAME))
+
+
+@pytest.fixture
+def views(january, query):
+    """A view of an analyst's on each mart, and a materialized one."""
+    for mart in MARTS:
+        query(f"create view of_{mart} as select * from {mart}")
+    query("create materialized view mine as select count(*) from trips_enriched")
+
+
+@pytest.mark.usefixtures("views")
+def test_views_stay_and_readers_find_every_table_while_months_and_models_are_built(
+    january, query, tmp_path
+):
+    """Three readers, one of them in long transactions; a reload, then a full refresh."""
+    failures, reads, done = [], [], threading.Event()
+
+    def read(pause: float) -> None:
+        while not done.is_set():
+            try:
+                with connect(january) as connection, connection.begin():
+                    for mart in MARTS:
+                        for name in (mart, f"of_{mart}"):
+                            connection.exec_driver_sql(f"select count(*) from {name}")
+                            reads.append(name)
+                    time.sleep(pause)
+            except DBAPIError as error:
+                failures.append(str(error))
+
+    readers = [threading.Thread(target=read, args=(pause,)) for pause in (0.2, 0.2, 3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for words in ("build --threads 4", "build --threads 4 --full-refresh"):
+            load_file(sample_month(JANUARY, 1_000 + len(reads)), JANUARY, allow_fewer_rows=True)
+            build = start_dbt(january, words, tmp_path)
+            output, _ = build.communicate()
+            assert build.returncode == 0, output
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert failures == []
+    assert len(reads) > 2 * len(MARTS)
+    views = "select count(*) from pg_class where relname ~ '^of_|^mine$' and relkind in ('v', 'm')"
+    assert query(views) == [(len(MARTS) + 1,)]
+
+
+@pytest.mark.usefixtures("views")
+def test_what_has_not_changed_is_not_touched(january, query, tmp_path):
+    written = (
+        "select oid::regclass::text, xmin::text, relfilenode from pg_class"
+        " where relkind in ('r', 'p', 'v') and relnamespace in ('public'::regnamespace, 'trip_months'::regnamespace) order by 1"
+    )
+    rows = "select xmin::text, count(*) from vendors group by 1"
+    before = query(written), query(rows)
+    for words in ("build", "seed --full-refresh"):
+        build = start_dbt(january, words, tmp_path)
+        assert build.wait() == 0
+    assert (query(written), query(rows)) == before
+
+
+def test_a_grant_of_the_owners_stays(january, query, tmp_path):
+    query("grant select on daily_trips to pg_monitor")
+    assert start_dbt(january, "run --select daily_trips --full-refresh", tmp_path).wait() == 0
+    assert query("select has_table_privilege('pg_monitor', 'daily_trips', 'select')") == [(True,)]
+
+
+def test_a_view_that_reads_a_column_that_goes_is_named_and_stays(january, query, tmp_path):
+    query("alter table daily_trips add column average_fare numeric")
+    query("update staging.built_shapes set shape = 'old' where relation = 'public.daily_trips'")
+    query("create view fares as select average_fare from daily_trips")
+    run = start_dbt(january, "run --select daily_trips", tmp_path)
+    output, _ = run.communicate()
+    assert run.returncode != 0
+    assert "daily_trips gets other columns, and view fares reads those that go" in output
+    query("drop view fares")
+    assert start_dbt(january, "run --select daily_trips", tmp_path).wait() == 0
+    columns = (
+        "select count(*) from pg_attribute"
+        " where attrelid = 'daily_trips'::regclass and attname = 'average_fare'"
+    )
+    assert query(columns) == [(0,)]

@@ -79,7 +79,7 @@ def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Bui
 
 
 def prepare_warehouse(table_name: str) -> None:
-    """Ensure a warehouse that may be written to, in which nothing has a name of ours; a run's start.
+    """Ensure a warehouse that may be written to, and in which nothing is in the models' way.
 
     Raises:
         PipelineError: there is none, or something in it is in the way; nothing has been written.
@@ -120,7 +120,7 @@ def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
         PipelineError: a model or a test has failed; the message names it.
     """
     with dbt_on(current_url(), table_name) as dbt:
-        # The unit tests are tests of the SQL, not of the months: `make test` and dbt alone run them.
+        # Unit tests are of the SQL, not of the months: `make test` and dbt alone run them.
         words = ("--exclude-resource-type", "unit_test", *["--full-refresh"] * full_refresh)
         nodes = dbt("build", *words)
     for node in nodes:

@@ -1,24 +1,51 @@
 {#-
-    What every analyst adds to a trip by hand, and what makes a trip implausible. A trip is
-    flagged, never dropped, and the thresholds stand here and nowhere else. A flag is null where
-    what it rests on is missing.
+    What every analyst adds to a trip, and what makes a trip implausible. A trip is flagged, never
+    dropped; the thresholds are here and nowhere else. A flag is null where what it rests on is
+    missing. The bounds of values (macros/values.sql) keep all of these from overflowing.
 -#}
 
+{#- No trip of New York's roads is driven at 80 miles an hour on the average: of the 62,757 first
+    rows of 2020-01 to 2021-01, 99.9 % stay below 65, and the rest run up to 10,920. -#}
+{%- macro fastest_mph() -%} 80 {%- endmacro -%}
+
+{#- Of the same rows, 99.7 % take less than 80 minutes, and hardly any 4 to 20 hours; 0.2 % end near
+    24 hours, where a meter was left running. -#}
+{%- macro longest_hours() -%} 6 {%- endmacro -%}
+
+{#- Numeric all the way: `date_part` gives a double, whose cast to numeric costs as much again. -#}
+{% macro duration_seconds() -%}
+    extract(epoch from dropoff_datetime - pickup_datetime)
+{%- endmacro %}
+
 {% macro duration_minutes() -%}
-    round((date_part('epoch', dropoff_datetime - pickup_datetime) / 60)::numeric, 2)
+    round({{ duration_seconds() }} / 60, 2)
 {%- endmacro %}
 
 {#- Null for trips without a duration, or with a negative one. -#}
 {% macro speed_mph() -%}
     case
-        when dropoff_datetime > pickup_datetime then round(
-            trip_distance / (date_part('epoch', dropoff_datetime - pickup_datetime) / 3600)::numeric, 1
-        )
+        when dropoff_datetime > pickup_datetime
+            then round(trip_distance * 3600 / {{ duration_seconds() }}, 1)
     end
 {%- endmacro %}
 
+{#- Null for cash, of which TLC records no tips: 0 would say that nobody tips. -#}
 {% macro tip_share() -%}
-    case when fare_amount > 0 then round(tip_amount / fare_amount, 4) end
+    case
+        when fare_amount > 0 and payment_type_id is distinct from 2
+            then round(tip_amount / fare_amount, 4)
+    end
+{%- endmacro %}
+
+{% macro is_implausibly_fast() -%}
+    case
+        when dropoff_datetime > pickup_datetime
+            then trip_distance * 3600 > {{ fastest_mph() }} * {{ duration_seconds() }}
+    end
+{%- endmacro %}
+
+{% macro is_implausibly_long() -%}
+    dropoff_datetime - pickup_datetime > interval '{{ longest_hours() }} hours'
 {%- endmacro %}
 
 {% macro is_dropoff_before_pickup() -%}

@@ -115,7 +115,7 @@ def load(
     logger = get_run_logger()
     began, started_at = time.perf_counter(), datetime.now(UTC)
     with open_trip_file(file.path, file.source) as trips, slot(), connect() as warehouse:
-        YELLOW.require_columns(trips.columns, file.source)
+        YELLOW.require_columns(trips.columns, trips.header)
         connection = warehouse.connection.driver_connection
         try:
             with connection, connection.cursor() as cursor:

@@ -144,7 +144,7 @@ def test_every_value_of_a_parquet_file_comes_back_from_the_raw_table(warehouse, 
         names = HEADER.split(",")
         table = pa.table(
             {name: pa.nulls(20) for name in names}
-            | {name: column for name, column in zip(names[3:], columns, strict=False)}
+            | dict(zip(names[3:], columns, strict=False))
             | {"n": range(20)}
         )
         pq.write_table(table, path)

@@ -77,7 +77,7 @@ class Dataset:
         base = read_settings().source_base_url
         return f"{base.rstrip('/')}/{url.rpartition('/')[2]}" if base else url
 
-    def require_columns(self, columns: list[str], source: str) -> None:
+    def require_columns(self, columns: list[str], where: str) -> None:
         """Check that a file has what the dataset's trips can't do without.
 
         Raises:
@@ -86,7 +86,7 @@ class Dataset:
         missing = [names[0] for names in self.required if not set(names) & set(columns)]
         if missing:
             raise PipelineError(
-                f"{source}: no column {', '.join(map(repr, missing))}. It must be one of TLC's "
+                f"{where}: no column {', '.join(map(repr, missing))}. It must be one of TLC's "
                 f"{self.name} files, or have its columns; additional ones are welcome"
             )
 

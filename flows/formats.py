@@ -66,6 +66,7 @@ class TripFile(ABC):
     that the audit can hold what was loaded, and not what the file was some time before.
 
     Attributes:
+        header: Where the names of the columns are, for messages.
         columns: Names in the order of the file: in lower case, trimmed, fit for a table.
         surplus: How many empty fields each row of `chunks` has more than there are columns.
         rows: How many rows there are, where the file says so (Parquet does).
@@ -73,6 +74,7 @@ class TripFile(ABC):
         bytes_read: How much of the content they have taken.
     """
 
+    header: str
     columns: list[str]
     surplus = 0
     rows: int | None = None
@@ -81,7 +83,7 @@ class TripFile(ABC):
 
     def __init__(self, file: BinaryIO, source: str) -> None:
         self.file = file
-        self.source = source
+        self.source = self.header = source
         self.digest = hashlib.sha256()
         self.reading: Generator[bytes, None, None] | None = None
 
@@ -121,9 +123,10 @@ class CsvFile(TripFile):
 
     def __init__(self, file: BinaryIO, source: str) -> None:
         super().__init__(file, source)
+        self.header = f"{source}, line 1"
         with readable(source):
             header = self.rewind()
-        self.columns = column_names(parse_header(header, source), f"{source}, line 1")
+        self.columns = column_names(parse_header(header, self.header), self.header)
         self.surplus = surplus_of(self.first_row.rstrip(b"\r\n"), len(self.columns))
 
     def rewind(self) -> bytes:
@@ -201,7 +204,7 @@ class ParquetFile(TripFile):
                 coerce_int96_timestamp_unit="us",  # nanoseconds end in the year 2262
             )
         schema = self.parquet.schema_arrow
-        self.columns = column_names(schema.names, source)
+        self.columns = column_names(schema.names, self.header)
         self.rows = self.parquet.metadata.num_rows
         for field in schema:
             try:
@@ -368,13 +371,12 @@ def how_to_unzip(path: Path) -> str:
     return f"It has {len(names)} files: unpack it, and give the path of one month's file"
 
 
-def parse_header(line: bytes, source: str) -> list[str]:
+def parse_header(line: bytes, where: str) -> list[str]:
     """The names in a CSV's first line.
 
     Raises:
         PipelineError: the line is not the header of a CSV file.
     """
-    where = f"{source}, line 1"
     if len(line) == LONGEST_LINE and b"\r" not in line:
         raise PipelineError(f"{where}: it has more than 1 MB. Is it a CSV file?")
     if b"\r" in line.rstrip(b"\r\n"):

@@ -89,7 +89,7 @@ def load(
     """
     where = f"{dataset.name} {month:%Y-%m}"
     with open_trip_file(file.path, file.source) as trips, slot(), connect() as warehouse:
-        dataset.require_columns(trips.columns, file.source)
+        dataset.require_columns(trips.columns, trips.header)
         connection = driver_of(warehouse)
         try:
             with connection, connection.cursor() as cursor:

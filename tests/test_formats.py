@@ -33,7 +33,7 @@ REAL = Path(os.environ.get("TLC_FILES", "none"))  # a folder with real files: er
 
 
 def header_of(line: str) -> list[str]:
-    return column_names(parse_header(line.encode(), "trips.csv"), "trips.csv, line 1")
+    return column_names(parse_header(line.encode(), "trips.csv, line 1"), "trips.csv, line 1")
 
 
 @pytest.fixture

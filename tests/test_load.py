@@ -85,17 +85,30 @@ def test_the_audit_has_a_row_a_load(warehouse, query, tmp_path):
 
 
 def test_lines_that_are_no_rows_are_put_aside_and_the_rest_is_loaded(land, query):
-    result = land([*[ROW] * 300, "1,2", ROW, f"{ROW},", ROW.replace("N", "\udcff")])
+    result = land([*[ROW] * 300, "1,2", ROW, f"{ROW},x", ROW.replace("N", "\udcff")])
     assert (result.rows, result.malformed_lines) == (301, 3)
     assert query("select line_number, line, reason from raw.malformed_lines order by 1") == [
         (302, "1,2", "2 fields in place of 18"),
-        (304, f"{ROW},", "19 fields in place of 18"),
+        (304, f"{ROW},x", "19 fields in place of 18"),
         (305, ROW.replace("N", r"\xff"), "byte 52 is 0xff, which is not UTF-8"),
     ]
 
 
-def test_a_blank_line_after_the_header_is_no_row(land):
-    assert land(["", *[ROW] * 200]).rows == 200
+def test_a_blank_line_after_the_header_is_skipped(land):
+    result = land(["\r", *[ROW] * 200])
+    assert (result.rows, result.malformed_lines) == (200, 0)
+
+
+def test_rows_that_are_wider_than_the_header_by_empty_fields_are_rows(land, query):
+    result = land([f"{ROW},,", f'{ROW},"",'])
+    assert (result.rows, result.malformed_lines) == (2, 0)
+    result = land([*[f"{ROW},,"] * 200, f"{ROW},x,", ROW, f"{ROW},"])
+    assert (result.rows, result.malformed_lines) == (202, 1)
+    assert query("select line_number, reason from raw.malformed_lines") == [
+        (202, "20 fields in place of 18")
+    ]
+    assert query("select distinct total_amount from raw.yellow_tripdata") == [("11.8",)]
+    assert query("select attname from pg_attribute where attname ~ 'surplus'") == []
 
 
 def test_an_end_of_copy_marker_ends_nothing(land):
@@ -140,9 +153,10 @@ def test_an_additional_column_is_kept(land, query):
 
 
 def test_header_names_are_no_sql(land, query):
-    name = 'x"; drop table raw.loads; --'
-    land([f"{ROW},1"], header=f"{HEADER},{name.replace(chr(34), chr(34) * 2)}")
+    land([f"{ROW},1"], header=f"{HEADER},x'; drop table raw.loads; --")
     assert query("select count(*) from raw.loads") == [(1,)]
+    with pytest.raises(PipelineError, match="which has a quotation mark"):
+        land([f"{ROW},1"], header=f'{HEADER},"x""; drop table raw.loads; --"')
 
 
 def test_columns_may_stand_in_another_order(land, query):

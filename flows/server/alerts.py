@@ -2,12 +2,12 @@
 
 import json
 import logging
+from typing import Any
 
 from prefect.blocks.core import Block
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.settings import get_current_settings
-from prefect.states import State
 
 from flows.errors import UsageError
 from flows.settings import read_settings
@@ -15,7 +15,7 @@ from flows.settings import read_settings
 logger = logging.getLogger("prefect.alerts")
 
 
-def alert(flow: Flow, run: FlowRun, state: State) -> None:
+def alert(flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
     """Write one line of JSON about a run that failed, and send it where `ALERT_BLOCK` says.
 
     `ALERT_BLOCK` names a notification block of Prefect's as `type/name`, such as
@@ -40,7 +40,8 @@ def alert(flow: Flow, run: FlowRun, state: State) -> None:
     logger.error(line)
     if block := read_settings().alert_block:
         try:
-            Block.load(block).notify(line, subject=f"{run.name}: {state.name}")
+            webhook: Any = Block.load(block)  # a notification block, or an error below
+            webhook.notify(line, subject=f"{run.name}: {state.name}")
         except Exception as error:  # whatever it is, it must not hide the failure itself
             # Only its type: its message may hold the block's URL, which is often a secret.
             logger.error("ALERT_BLOCK %s can't be sent to: %s", block, type(error).__name__)

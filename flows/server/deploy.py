@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import yaml
-from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.actions import SendNotification
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from flows.errors import PipelineError
@@ -43,8 +43,7 @@ def deploy() -> None:
             client.read_global_concurrency_limit_by_name(LIMIT)
         except ObjectNotFound:
             client.upsert_global_concurrency_limit_by_name(LIMIT, LOADS_AT_ONCE)
-        automation = lost_runs(client)
-    save_automation(automation)
+        save_automation(client, lost_runs(client))
     save_deployments()
 
 
@@ -70,13 +69,14 @@ def save_deployments() -> None:
         raise PipelineError(f"prefect deploy --all failed: {reason}")
 
 
-def lost_runs(client: SyncPrefectClient) -> Automation:
+def lost_runs(client: SyncPrefectClient) -> AutomationCore:
     """The automation that ends lost runs; with `ALERT_BLOCK`, it also sends an alert.
 
     Raises:
         PipelineError: `ALERT_BLOCK` does not name a block that exists.
     """
-    automation = Automation.model_validate(yaml.safe_load((HERE / "lost_runs.yaml").read_text()))
+    content = yaml.safe_load((HERE / "lost_runs.yaml").read_text())
+    automation = AutomationCore.model_validate(content)
     if block := read_settings().alert_block:
         kind, _, name = block.partition("/")
         try:
@@ -96,14 +96,13 @@ def lost_runs(client: SyncPrefectClient) -> Automation:
     return automation
 
 
-def save_automation(automation: Automation) -> None:
+def save_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
     """Create an automation, or replace the one of its name."""
-    try:
-        automation.id = Automation.read(name=automation.name).id
-    except ValueError:  # it does not exist yet
-        automation.create()
+    existing = client.read_automations_by_name(automation.name)
+    if existing:
+        client.update_automation(existing[0].id, automation)
     else:
-        automation.update()
+        client.create_automation(automation)
 
 
 if __name__ == "__main__":

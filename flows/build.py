@@ -138,7 +138,7 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
             except ValueError as error:  # "Failed to invoke dbt command '…': why"
                 _, _, why = str(error).partition("': ")
                 raise failure(f"dbt {words[0]}: {in_one_line(why)}") from None
-            return list(result.result.results)
+            return list(result.result.results)  # type: ignore[union-attr]
 
         yield dbt
 
@@ -186,7 +186,7 @@ def warehouse_in_environment(url: URL) -> Iterator[None]:
 
 def explain_node(node: "NodeResult") -> str:
     """What is wrong with a model or a test, in one line, and where its SQL is."""
-    kind, name = node.node.resource_type, node.node.name
+    kind, name = str(node.node.resource_type), node.node.name
     compiled = getattr(node.node, "compiled_code", None)
     if kind != "test" or not node.failures or not compiled:  # a unit test shows the difference
         return f"{kind} {name}: {in_one_line(node.message)}"

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prefect import Task
+    from prefect import State, Task
     from prefect.client.schemas import TaskRun
-    from prefect.states import State
 
 
 class PipelineError(Exception):

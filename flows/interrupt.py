@@ -34,9 +34,9 @@ runs: list[UUID] = []  # Prefect's flow runs of this process, the outer ones
 servers: list["subprocess.Popen[Any]"] = []  # Prefect's temporary server
 
 
-def remember_run(_flow: object, run: "FlowRun", _state: object) -> None:
+def remember_run(flow: object, flow_run: "FlowRun", state: object) -> None:
     """Note a flow run that is to be cancelled if this process is interrupted; a hook."""
-    runs.append(run.id)
+    runs.append(flow_run.id)
 
 
 def end_on_signals() -> None:
@@ -126,8 +126,8 @@ def cancel_runs() -> None:
     )
     with get_client(sync_client=True) as client:
         set_state = partial(client.set_flow_run_state, force=True)
-        for run in runs:
-            set_state(run, Cancelled(message="interrupted"))
+        for run_id in runs:
+            set_state(run_id, Cancelled(message="interrupted"))
         for run in client.read_flow_runs(flow_run_filter=parts):
             is_on_a_worker = run.deployment_id and run.state_type == StateType.RUNNING
             set_state(run.id, Cancelling() if is_on_a_worker else Cancelled())

@@ -6,7 +6,7 @@ The raw table keeps every column as text, as it stands in the file; typing and f
 import csv
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from tempfile import TemporaryFile
@@ -23,7 +23,7 @@ from flows.errors import RETRIES, PipelineError, TransientError, first_line
 from flows.fetch import SourceFile
 from flows.formats import COLUMNS, good_lines, open_csv, read_header, whole_lines
 from flows.interrupt import hidden_signal
-from flows.progress import ONLY_LOG, Advance, progress
+from flows.progress import ONLY_LOG, Advance, progress, reporting
 from flows.warehouse import connect, raw_assets
 
 MAX_MALFORMED_SHARE = 0.01
@@ -155,9 +155,18 @@ def load(
     return Load(month, rows, malformed, seconds, was_there=False)
 
 
-def slot() -> AbstractContextManager[None]:
+@contextmanager
+def slot() -> Iterator[None]:
     """Of the loads that may run at once, by Prefect's limit; a run by hand loads one at a time."""
-    return concurrency(LIMIT, lease_duration=60) if runtime.deployment.id else nullcontext()
+    with ExitStack() as held:
+        if runtime.deployment.id:
+            held.enter_context(concurrency(LIMIT, lease_duration=60))
+        try:
+            yield
+        finally:
+            # Prefect's server may be away; the lease ends all the same, and so must the load.
+            with reporting():
+                held.close()
 
 
 def explained(error: psycopg2.Error, month: date) -> BaseException:

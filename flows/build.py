@@ -187,10 +187,10 @@ def warehouse_in_environment(url: URL) -> Iterator[None]:
 def explain_node(node: "NodeResult") -> str:
     """What is wrong with a model or a test, in one line, and where its SQL is."""
     kind, name = str(node.node.resource_type), node.node.name
-    compiled = getattr(node.node, "compiled_code", None)
+    compiled: str | None = getattr(node.node, "compiled_code", None)
     if kind != "test" or not node.failures or not compiled:  # a unit test shows the difference
         return f"{kind} {name}: {in_one_line(node.message)}"
-    path = Path(node.node.compiled_path)
+    path = Path(getattr(node.node, "compiled_path", ""))
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     rows = "1 row" if node.failures == 1 else f"{node.failures:,} rows"
     return (

@@ -86,8 +86,8 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     if not (api_url := get_current_settings().api.url):
         interrupt.start_temporary_server_apart(log)
     try:
-        observed = flow.with_options(on_running=[interrupt.remember_run])
-        state: State[Any] = observed(**parameters, return_state=True)  # type: ignore[func-returns-value]
+        observed: Any = flow.with_options(on_running=[interrupt.remember_run])
+        state: State[Any] = observed(**parameters, return_state=True)
     except Exception as error:
         if is_prefect_away(error) or "Failed to reach API" in str(error):
             raise PipelineError(

@@ -8,7 +8,6 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -20,6 +19,7 @@ FLOWS = str(Path(__file__).parent)
 SECONDS_BETWEEN_REPORTS = 1.0
 PATIENCE = 5.0  # seconds that a finished job waits for Prefect to learn of it
 
+logger = logging.getLogger("prefect.progress")
 terminal = Console(stderr=True, highlight=False)
 
 
@@ -82,7 +82,7 @@ def reporting() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever it is
-        get_run_logger().warning("Prefect can't be told of all of this run: %s", explain(error))
+        logger.warning("Prefect can't be told of all of this run: %s", explain(error))
 
 
 def show_own_log() -> None:

@@ -69,8 +69,7 @@ analyst: $(INSTALLED)  ## make a login that only reads the marts: NAME=anna
 	@NAME="$${NAME:-}"; $(BIN)/python -m flows.analyst "$$NAME"
 
 docs: $(INSTALLED)  ## build the models' documentation and show it at http://localhost:8081
-	@cd dbt_project && ../$(BIN)/dbt --quiet docs generate
-	@exec $(BIN)/python -m http.server --bind 127.0.0.1 --directory dbt_project/target 8081
+	@exec $(BIN)/python -m flows.docs
 
 down: $(INSTALLED)  ## stop what `make serve` and `make run` started
 	@$(BIN)/python -m flows.server.serve stop

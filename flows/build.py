@@ -173,7 +173,7 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
             except ValueError as error:  # "Failed to invoke dbt command '…': why"
                 _, _, why = str(error).partition("': ")
                 raise failure(f"dbt {words[0]}: {in_one_line(why)}") from None
-            return list(result.result.results)
+            return list(result.result.results)  # type: ignore[union-attr]
 
         yield dbt
 
@@ -201,11 +201,11 @@ def one_build_at_a_time() -> Iterator[None]:
 
 def explain_node(node: "NodeResult") -> str:
     """What is wrong with a model or a test, in one line, and where its SQL is."""
-    kind, name = node.node.resource_type, node.node.name
-    compiled = getattr(node.node, "compiled_code", None)
+    kind, name = str(node.node.resource_type), node.node.name
+    compiled: str | None = getattr(node.node, "compiled_code", None)
     if kind != "test" or not node.failures or not compiled:  # a unit test shows the difference
         return f"{kind} {name}: {in_one_line(node.message)}"
-    path = Path(node.node.compiled_path)
+    path = Path(getattr(node.node, "compiled_path", ""))
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     rows = "1 row" if node.failures == 1 else f"{node.failures:,} rows"
     return (

@@ -20,8 +20,7 @@ from flows.errors import PipelineError, UsageError, is_prefect_away
 from flows.months import months_of
 
 if TYPE_CHECKING:
-    from prefect import Flow
-    from prefect.states import State
+    from prefect import Flow, State
 
 
 class Command(NamedTuple):
@@ -87,8 +86,8 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     if not (api_url := get_current_settings().api.url):
         interrupt.start_temporary_server_apart(log)
     try:
-        observed = flow.with_options(on_running=[interrupt.remember_run])
-        return observed(**parameters, return_state=True)
+        observed: Any = flow.with_options(on_running=[interrupt.remember_run])
+        state: State[Any] = observed(**parameters, return_state=True)
     except Exception as error:
         if is_prefect_away(error) or "Failed to reach API" in str(error):
             raise PipelineError(
@@ -98,6 +97,7 @@ def run_flow(module: str, command: Command) -> "State[Any]":
         if "ephemeral Prefect API server" in str(error):
             raise PipelineError(f"Prefect's temporary server does not start: see {log}") from None
         raise
+    return state
 
 
 def parse(module: str, words: Sequence[str]) -> Command | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt_common.events.base_types import EventLevel
-from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings  # type: ignore[import-untyped]
 from rich.progress import BarColumn, TextColumn
 
 from flows.progress import bars
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     OnEvent = Callable[[EventMsg], None]
 
 
-class Runner(PrefectDbtRunner):  # type: ignore[misc]  # prefect-dbt has no types
+class Runner(PrefectDbtRunner):  # type: ignore[misc]
     """Runs dbt with a Prefect task for each node."""
 
     def invoke(self, args: list[str], **kwargs: Any) -> "dbtRunnerResult":

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prefect import Task
+    from prefect import State, Task
     from prefect.client.schemas import TaskRun
-    from prefect.states import State
 
 
 class PipelineError(Exception):

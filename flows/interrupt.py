@@ -34,20 +34,23 @@ runs: list[UUID] = []  # Prefect's flow runs of this process, the outer ones
 servers: list["subprocess.Popen[Any]"] = []  # Prefect's temporary server
 
 
-def remember_run(_flow: object, run: "FlowRun", _state: object) -> None:
+def remember_run(flow: object, flow_run: "FlowRun", state: object) -> None:
     """Note a flow run that is to be cancelled if this process is interrupted; a hook."""
-    runs.append(run.id)
+    runs.append(flow_run.id)
 
 
-def end_on_signals() -> None:
-    """From now on, end the process on SIGINT, SIGTERM and SIGHUP; but nohup stays nohup."""
+def end_on_signals(message: str = MESSAGE) -> None:
+    """From now on, end the process on SIGINT, SIGTERM and SIGHUP, with one line.
+
+    A signal that is ignored stays so: nohup ignores SIGHUP.
+    """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     awaited = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     for number in awaited:
         signal.signal(number, stand_still)
-    arguments = (receiver, sender, awaited)  # the sender too, or it would be closed
+    arguments = (receiver, sender, awaited, message)  # the sender too, or it would be closed
     threading.Thread(target=wait_for, args=arguments, daemon=True, name="signals").start()
 
 
@@ -56,14 +59,16 @@ def stand_still(_number: int, _frame: object) -> None:
     threading.Event().wait()
 
 
-def wait_for(receiver: socket.socket, _sender: socket.socket, awaited: set[int]) -> None:
+def wait_for(
+    receiver: socket.socket, _sender: socket.socket, awaited: set[int], message: str
+) -> None:
     """Wait for one of the signals, and end the process."""
     while (number := receiver.recv(1)[0]) not in awaited:
         pass
-    end(number)
+    end(number, message)
 
 
-def end(number: int) -> NoReturn:
+def end(number: int, message: str) -> NoReturn:
     """Say what is kept, clean up, and exit as a program does that a signal ends."""
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # no other thread has a say from here on, nor has a traceback
@@ -71,7 +76,7 @@ def end(number: int) -> NoReturn:
     # A progress bar hides the cursor, and leaves half a line.
     clear = "\r\x1b[K\x1b[?25h" if os.isatty(terminal) else ""
     with suppress(OSError):  # the terminal may be gone
-        os.write(terminal, f"{clear}{MESSAGE}\n".encode())
+        os.write(terminal, f"{clear}{message}\n".encode())
     for job, seconds in ((clean_up, 1.5), (cancel_queries, 0.5)):  # dbt may have begun another
         thread = threading.Thread(target=job, daemon=True)
         thread.start()
@@ -126,8 +131,8 @@ def cancel_runs() -> None:
     )
     with get_client(sync_client=True) as client:
         set_state = partial(client.set_flow_run_state, force=True)
-        for run in runs:
-            set_state(run, Cancelled(message="interrupted"))
+        for run_id in runs:
+            set_state(run_id, Cancelled(message="interrupted"))
         for run in client.read_flow_runs(flow_run_filter=parts):
             is_on_a_worker = run.deployment_id and run.state_type == StateType.RUNNING
             set_state(run.id, Cancelling() if is_on_a_worker else Cancelled())

@@ -6,7 +6,7 @@ The raw table keeps every column as text, as it stands in the file; typing and f
 import csv
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from tempfile import TemporaryFile
@@ -25,7 +25,7 @@ from flows.fetch import SourceFile
 from flows.formats import TripFile, open_trip_file
 from flows.interrupt import hidden_signal
 from flows.parameters import Limits
-from flows.progress import ONLY_LOG, Advance, progress
+from flows.progress import ONLY_LOG, Advance, progress, reporting
 from flows.raw import OWN_COLUMNS, columns_of, prepare
 from flows.warehouse import connect, driver_of, explained
 
@@ -135,9 +135,18 @@ def load(
     return Load(dataset.name, month, rows, malformed, trips.sha256, is_sample, seconds)
 
 
-def slot() -> AbstractContextManager[None]:
+@contextmanager
+def slot() -> Iterator[None]:
     """A slot under Prefect's concurrency limit; a run without a deployment loads one at a time."""
-    return concurrency(LIMIT, lease_duration=60) if runtime.deployment.id else nullcontext()
+    with ExitStack() as held:
+        if runtime.deployment.id:
+            held.enter_context(concurrency(LIMIT, lease_duration=60))
+        try:
+            yield
+        finally:
+            # Prefect's server may be away; the lease ends all the same, and so must the load.
+            with reporting():
+                held.close()
 
 
 def wait_for_turn(cursor: Cursor, where: str) -> None:

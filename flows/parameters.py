@@ -23,14 +23,14 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     malformed_share: float = Field(
-        0.01,
+        default=0.01,
         ge=0,
         le=1,
         allow_inf_nan=False,
         description="The share of a file's lines that may be malformed, from 0 to 1.",
     )
     gigabytes: float = Field(
-        10.0,  # TLC's largest CSV has 2.5
+        default=10.0,  # TLC's largest CSV has 2.5
         gt=0,
         allow_inf_nan=False,
         description="How large a file may be when unpacked.",

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -20,6 +19,7 @@ FLOWS = str(Path(__file__).parent)
 SECONDS_BETWEEN_REPORTS = 1.0
 PATIENCE = 5.0  # seconds that a finished job waits for Prefect to learn of it
 
+logger = logging.getLogger("prefect.progress")
 terminal = Console(stderr=True, highlight=False)
 
 
@@ -40,7 +40,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
 
     def report() -> None:
         with reporting():
-            artifact = create_progress_artifact(0.0, description=what)
+            artifact: Any = create_progress_artifact(0.0, description=what)
             while not is_over.wait(SECONDS_BETWEEN_REPORTS):
                 update_progress_artifact(artifact, share)
             update_progress_artifact(artifact, share)
@@ -82,7 +82,7 @@ def reporting() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever it is
-        get_run_logger().warning("Prefect's UI lacks an artifact of this run: %s", explain(error))
+        logger.warning("Prefect can't be told of all of this run: %s", explain(error))
 
 
 def show_own_log() -> None:
@@ -94,7 +94,8 @@ def show_own_log() -> None:
             terminal.print(f"{prefix}{record.getMessage()}", markup=False, soft_wrap=True)
 
     def is_for_people(record: logging.LogRecord) -> bool:
-        return record.pathname.startswith(FLOWS) and not hasattr(record, "only_log")
+        is_ours = record.pathname.startswith(FLOWS) and not hasattr(record, "only_log")
+        return is_ours and not record.getMessage().startswith("{")  # an alert is for programs
 
     handler = OnTerminal(logging.INFO)
     handler.addFilter(is_for_people)

@@ -73,9 +73,14 @@ class Summary:
             "warehouse": address(self.warehouse),
             "table_name": self.table_name,
             "report": str(self.report) if self.report else None,
-            "accounting": self.accounting.to_dict("records"),
+            "accounting": records(self.accounting),
             "stages": [asdict(stage) for stage in self.stages],
         }
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A data frame's rows, for JSON."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
@@ -129,7 +134,7 @@ def summarise(
     stages = stages_of(landed or [], build, int(accounting["trips"].sum()))
     with reporting():
         create_table_artifact(
-            accounting.to_dict("records"),
+            records(accounting),
             key="trip-accounting",
             description="What became of each month's raw rows",
         )

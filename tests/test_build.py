@@ -452,7 +452,7 @@ class TestPatches:
         tracker = NodeTaskTracker()
         tracker.set_node_status("a", {"node_info": {"node_status": "fail"}}, "")
         tracker._node_complete["a"] = True
-        with pytest.raises(Exception, match=r"^Node a finished") as failure:
+        with pytest.raises(Exception, match="Node a finished with status fail") as failure:
             execute_dbt_node(tracker, "a", None)
         record = logging.makeLogRecord({"exc_info": (None, failure.value, None)})
         assert not log_each_failure_once(record)

@@ -182,6 +182,12 @@ def test_while_dbt_builds_the_models(warehouse, start, big_month, query):
     assert query("select count(*) from raw.yellow_tripdata") == [(1_000_000,)]
 
 
+def test_while_the_documentation_is_made(start):
+    run = start("-m", "flows.docs")
+    wait_until(lambda: psutil.Process(run.pid).num_threads() > 1, 20)
+    assert interrupt(run) == "stopped\n"
+
+
 def test_with_nohup_a_hangup_is_nothing(start):
     """What is ignored when the run begins stays ignored."""
     ignored = "import signal, runpy, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "

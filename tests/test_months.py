@@ -4,6 +4,8 @@ import re
 from datetime import date
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
 from pydantic import TypeAdapter
 
 from flows.datasets import DATASETS, absolute
@@ -117,6 +119,17 @@ def test_prefects_form_knows_how_a_month_is_written():
     assert matches("2021-02")
     assert matches("2021-02-01")
     assert not matches("2021-02-15")
+
+
+def test_prefects_server_refuses_a_run_for_another_day(prefect_server):
+    """Whoever asks for it: the form, `prefect deployment run land/land -p month=…`, the API."""
+    deployment = land.to_deployment("any day").apply()
+    with get_client(sync_client=True) as client:
+        for month in ("2021-02", "2021-02-01"):
+            client.create_flow_run_from_deployment(deployment, parameters={"month": month})
+        with pytest.raises(PrefectHTTPStatusError, match="2021-02-15' does not match"):
+            client.create_flow_run_from_deployment(deployment, parameters={"month": "2021-02-15"})
+        client.delete_deployment(deployment)
 
 
 def test_a_source_is_located_for_a_month(tmp_path, monkeypatch):

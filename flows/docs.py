@@ -1,0 +1,36 @@
+"""The models' documentation, made by dbt and shown in a browser until Ctrl-C.
+
+python -m flows.docs
+"""
+
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+from flows import interrupt
+from flows.settings import ROOT
+
+PROJECT = ROOT / "dbt_project"
+ADDRESS = ("127.0.0.1", 8081)
+
+
+def main() -> None:
+    """Make the documentation and show it."""
+    interrupt.end_on_signals("stopped")
+    from dbt.cli.main import dbtRunner  # not at the top: it takes seconds
+
+    folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    made = dbtRunner().invoke(["--quiet", "docs", "generate", *folders])
+    if not made.success:  # dbt has shown why
+        sys.exit(1)
+    pages = partial(SimpleHTTPRequestHandler, directory=PROJECT / "target")
+    try:
+        server = ThreadingHTTPServer(ADDRESS, pages)
+    except OSError as error:
+        sys.exit(f"error: port {ADDRESS[1]} can't be listened on: {error.strerror}")
+    print(f"The documentation is at http://{ADDRESS[0]}:{ADDRESS[1]} until Ctrl-C")
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

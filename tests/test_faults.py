@@ -168,7 +168,8 @@ def test_a_disk_that_is_full_for_a_download_is_one_clear_line(small_disk, slow_s
         download(slow_site, disk)
     assert list(disk.rglob("*.csv.gz")) == []
     (disk / "filler").unlink()
-    assert download(slow_site, disk).read_bytes() == sample_month(JANUARY, NEW).read_bytes()
+    path, _ = download(slow_site, disk)
+    assert path.read_bytes() == sample_month(JANUARY, NEW).read_bytes()
 
 
 def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PROJECT = ROOT / "dbt_project"
 TARGETS = ROOT / "data" / "dbt"  # what dbt compiles, in a folder for each database
+LONGEST_MESSAGE = 500  # characters of what dbt says of one node
 FAILED = ("error", "fail", "runtime error")
 
 
@@ -233,5 +234,9 @@ def failure(message: str) -> PipelineError:
 
 
 def in_one_line(text: str | None) -> str:
-    """What dbt reports, without its line breaks."""
-    return " ".join((text or "").split())
+    """What dbt reports, without its line breaks, and without the whole query of an error."""
+    line = " ".join((text or "").split())
+    line, _, path = line.partition(" compiled code at ")
+    message, _, _ = line.partition(" QUERY: ")
+    where = f", compiled code at {path}" if path else ""
+    return f"{message[:LONGEST_MESSAGE]}{'…' * (len(message) > LONGEST_MESSAGE)}{where}"

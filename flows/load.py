@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from tempfile import TemporaryFile
 
 import psycopg2
+import yaml
 from prefect import get_run_logger, runtime
 from prefect.assets import materialize
 from prefect.cache_policies import NO_CACHE
@@ -21,8 +22,9 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from flows.errors import RETRIES, PipelineError, TransientError, first_line
 from flows.fetch import SourceFile
-from flows.formats import COLUMNS, good_lines, open_csv, read_header, whole_lines
+from flows.formats import good_lines, open_csv, read_header, whole_lines
 from flows.progress import progress
+from flows.settings import ROOT
 from flows.warehouse import connect, raw_assets
 
 MAX_MALFORMED_SHARE = 0.01
@@ -33,12 +35,21 @@ LOCK_PATIENCE = 60.0  # seconds
 LINES_BETWEEN_REPORTS = 500_000
 OWN_COLUMNS = {"source_month": "date", "source_row": "bigint", "load_id": "bigint"}
 
+
+def raw_columns(table: str) -> list[str]:
+    """The names that a raw table's columns have ever had, from dbt's sources file."""
+    path = ROOT / "dbt_project" / "models" / "staging" / "tlc" / "_tlc__sources.yml"
+    [source] = yaml.safe_load(path.read_text())["sources"]
+    [columns] = [entry["columns"] for entry in source["tables"] if entry["name"] == table]
+    return [column["name"] for column in columns if column["name"] not in OWN_COLUMNS]
+
+
 CREATE_TABLES = f"""
 select pg_advisory_xact_lock(hashtext('raw.loads'));
 create schema if not exists raw;
 
 create table if not exists raw.yellow_tripdata (
-    {", ".join(f"{column} text" for column in COLUMNS)},
+    {", ".join(f"{column} text" for column in raw_columns("yellow_tripdata"))},
     {", ".join(f"{column} {kind} not null" for column, kind in OWN_COLUMNS.items())}
 ) partition by list (source_month);
 

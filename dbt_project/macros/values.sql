@@ -59,7 +59,7 @@
         {%- elif type == 'numeric' %}
         when
             {{ reading }}::text = {{ text }}
-            and {{ reading }} <> 'NaN'
+            and {{ text }} <> 'NaN'
             and octet_length({{ text }}) <= 40
             then {{ reading }}
         {%- elif type == 'timestamp' %}

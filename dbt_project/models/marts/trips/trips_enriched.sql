@@ -21,9 +21,14 @@ select
     trips.tip_amount,
     trips.tip_share,
     trips.tolls_amount,
+    trips.airport_fee,
+    trips.congestion_surcharge,
+    trips.cbd_congestion_fee,
     trips.total_amount,
     trips.is_dropoff_before_pickup,
     trips.is_fare_without_distance,
+    trips.is_implausibly_fast,
+    trips.is_implausibly_long,
     trips.has_negative_amount,
     trips.is_outside_source_month
 from {{ ref('yellow_taxi_trips') }} as trips

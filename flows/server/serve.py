@@ -4,6 +4,7 @@ python -m flows.server.serve start | stop
 """
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -36,6 +37,11 @@ PROCESS_FILE = FOLDER / "supervisord.pid"
 CONFIGURATION = ROOT / "flows" / "server" / "supervisord.conf"
 HOST = "127.0.0.1"
 PATIENCE = 300  # seconds; a first server makes its tables, and the machine may be busy
+# Of the programs in supervisord.conf; flows/server/worker.py becomes Prefect's worker.
+COMMANDS = {
+    "server": "prefect server start",
+    "worker": "prefect worker start|flows.server.worker",
+}
 STARTS = 3  # of a program that ends at once, before we say that it does
 
 
@@ -158,7 +164,7 @@ def wait_for(program: str, is_ready: Callable[[psutil.Process], bool]) -> None:
     while len(seen) <= STARTS and time.monotonic() < give_up_at:
         with suppress(psutil.Error):  # it has ended meanwhile
             for process in children_of(supervisor()):
-                if f"prefect {program} start" in " ".join(process.cmdline()):
+                if re.search(COMMANDS[program], " ".join(process.cmdline())):
                     seen.add(process.pid)
                     if is_ready(process):
                         return

@@ -61,7 +61,7 @@ from flows.laptop.sample import sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402
 from flows.server import serve  # noqa: E402
 from flows.settings import read_settings  # noqa: E402
-from flows.warehouse import connect  # noqa: E402
+from flows.warehouse import connect, ensure_warehouse  # noqa: E402
 
 ROWS = 1_369_765  # of yellow_tripdata_2021-01
 JANUARY = date(2021, 1, 1)

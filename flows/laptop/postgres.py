@@ -510,6 +510,8 @@ def delete(is_confirmed: bool) -> None:
         raise PipelineError(f"{DATA_DIR} is kept. `make delete-data YES=1` deletes it")
     stop(DATA_DIR)
     shutil.rmtree(DATA_DIR)
+    if DATA_DIR.is_relative_to(STATE):
+        DATA_DIR.parent.rmdir()
     print(f"Deleted {DATA_DIR}")
 
 

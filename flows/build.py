@@ -168,9 +168,18 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
     with one_build_at_a_time(), warehouse_in_environment(warehouse):
         runner = dbt_runner(PROJECT, TARGETS / str(warehouse.database))
 
+        parsed = TARGETS / str(warehouse.database) / "partial_parse.msgpack"
+
         def dbt(*words: str) -> "list[NodeResult]":
+            command = [*words, "--no-use-colors", "--vars", variables]
             try:
-                result = runner.invoke([*words, "--no-use-colors", "--vars", variables])
+                try:
+                    result = runner.invoke(command)
+                except ValueError:  # what dbt parsed before may be of other files: once more, afresh
+                    if not parsed.exists():
+                        raise
+                    parsed.unlink()
+                    result = runner.invoke(command)
             except ValueError as error:  # "Failed to invoke dbt command '…': why"
                 _, _, why = str(error).partition("': ")
                 raise failure(f"dbt {words[0]}: {in_one_line(why)}") from None

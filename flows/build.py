@@ -166,16 +166,15 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
 
     variables = json.dumps({"trips_table": table_name})
     with one_build_at_a_time(), warehouse_in_environment(warehouse):
-        runner = dbt_runner(PROJECT, TARGETS / str(warehouse.database))
-
-        parsed = TARGETS / str(warehouse.database) / "partial_parse.msgpack"
+        target = TARGETS / str(warehouse.database)
+        runner, parsed = dbt_runner(PROJECT, target), target / "partial_parse.msgpack"
 
         def dbt(*words: str) -> "list[NodeResult]":
             command = [*words, "--no-use-colors", "--vars", variables]
             try:
                 try:
                     result = runner.invoke(command)
-                except ValueError:  # what dbt parsed before may be of other files: once more, afresh
+                except ValueError:  # perhaps misled by what dbt parsed before, of other files
                     if not parsed.exists():
                         raise
                     parsed.unlink()

@@ -71,7 +71,7 @@
                 {%- for spelling, code in spellings.items() %}
                 when '{{ spelling }}' then {{ code if code is number else "'" ~ code ~ "'" }}
                 {%- endfor %}
-            end
+            end::{{ type }}
         {%- endif %}
         {%- if type == 'smallint' %}
         when {{ is_number(text) }} then

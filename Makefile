@@ -3,14 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-# glibc keeps what threads have freed: these settings save a run 25 MB. Other systems ignore them.
-export MALLOC_ARENA_MAX := 1
-export MALLOC_MMAP_THRESHOLD_ := 65536
-export MALLOC_TRIM_THRESHOLD_ := 131072
-
-# Of the words on make's own command line these are variables; another one is a slip of the pen,
+# Of the words on make's own command line these are variables; another one is a typing error,
 # and without this line `make run MONTHS=2021-01` would load the sample.
-KNOWN := ARGS MONTH PYTHON SHELL SOURCE
+KNOWN := ARGS MONTH NAME PYTHON SHELL SOURCE YES
 UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if \
 	$(filter command,$(firstword $(origin $(name)))),$(name))))
 $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is not a variable of this Makefile: write one of $(KNOWN)))
@@ -21,7 +16,7 @@ override SOURCE := $(value SOURCE)
 export MONTH SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve worker test bench audit lint format up psql analyst docs down lock clean \
+.PHONY: help run serve worker test test-fast bench audit lint format up psql analyst docs down lock clean \
 	delete-data
 
 help:  ## list the targets
@@ -40,6 +35,9 @@ worker: $(INSTALLED)  ## start one more worker, here or on another machine, in t
 test: $(INSTALLED)  ## run every test
 	@$(BIN)/python -m pytest $(ARGS)
 
+test-fast: $(INSTALLED)  ## run the tests that need neither a Prefect server nor minutes
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
 bench: $(INSTALLED)  ## measure it against psql, pandas, polars and dlt; takes a quarter of an hour
 	@$(PYTHON) -m venv data/bench/peers
 	@data/bench/peers/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -49,9 +47,10 @@ bench: $(INSTALLED)  ## measure it against psql, pandas, polars and dlt; takes a
 audit: $(INSTALLED)  ## look the locked packages up in the databases of known vulnerabilities
 	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip --requirement requirements.lock
 
-lint: $(INSTALLED)  ## check the style of Python and SQL
+lint: $(INSTALLED)  ## check style and types of Python, and the style of SQL
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests dbt_project/analyses
 
 format: $(INSTALLED)  ## put Python and SQL into that style

@@ -72,7 +72,10 @@ from flows.warehouse import connect, environment_of  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first: those that need no server."""
+    """Fast tests first: those that need no server. What needs Prefect's is marked as slow."""
+    for item in items:
+        if not {"prefect_server", "own_server"}.isdisjoint(item.fixturenames):
+            item.add_marker("slow")
     items.sort(key=lambda item: not {"postgres", "prefect_server"}.isdisjoint(item.fixturenames))
 
 

@@ -13,6 +13,7 @@ if __name__ == "__main__":  # here, for what follows takes seconds to import
 import re
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 from prefect import flow, get_run_logger, task, unmapped
 from prefect.artifacts import create_table_artifact
@@ -37,7 +38,7 @@ POLL_SECONDS = 3
 @flow(
     name="backfill",
     flow_run_name=run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=MOST_WAITED_FOR),
+    task_runner=ThreadPoolTaskRunner[Any](max_workers=MOST_WAITED_FOR),
     on_failure=[alert],
     on_crashed=[alert],
 )
@@ -123,7 +124,7 @@ def land_on_a_worker(month: date, parameters: dict[str, object]) -> None:
         TransientError: the worker was lost before it had finished.
         PipelineError: the month can't be landed.
     """
-    run = run_deployment(
+    run: Any = run_deployment(
         "land/land",
         parameters={"month": month.isoformat(), **parameters},
         flow_run_name=f"land {month:%Y-%m}",

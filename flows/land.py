@@ -54,7 +54,7 @@ def land(
     file = fetch.with_options(refresh_cache=force)(url, max_gigabytes=limits.gigabytes)
     fetch_seconds = time.perf_counter() - began
     load_as_assets = load.with_options(
-        assets=raw_assets(current_url().database), asset_deps=[asset_of(url)]
+        assets=raw_assets(current_url().database or ""), asset_deps=[asset_of(url)]
     )
     loaded = load_as_assets(
         file,

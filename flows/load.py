@@ -193,7 +193,8 @@ def refuse_fewer_rows(file: SourceFile, where: str, before: int, rows: int) -> N
 def next_load_id(cursor: Cursor) -> int:
     """The number of a load, in the order in which loads begin."""
     cursor.execute("select nextval(pg_get_serial_sequence('raw.loads', 'load_id'))")
-    return int(cursor.fetchone()[0])
+    [(load_id,)] = cursor.fetchall()
+    return int(load_id)
 
 
 def create_partition(
@@ -306,7 +307,7 @@ def refuse_malformed(
             " where load_id = %s order by line_number limit 1",
             [load_id],
         )
-        number, reason = cursor.fetchone()
+        [(number, reason)] = cursor.fetchall()
         raise PipelineError(
             f"{source}, line {number}: {reason}; {malformed:,} of {malformed + rows:,} lines "
             f"are malformed, {share:.1%} where {limits.malformed_share:.1%} may be. Get the "
@@ -334,7 +335,7 @@ def copy_chunks(
     with progress(f"load {file.path.name}", file.content_bytes) as advance:
         stream = Stream(chunks, trips, advance)
         try:
-            cursor.copy_expert(statement, stream)
+            cursor.copy_expert(statement, stream)  # type: ignore[arg-type]  # it reads, no more
         except (psycopg2.DataError, psycopg2.errors.CheckViolation) as error:
             raise CopyRefused(first_line(error)) from None
         except psycopg2.errors.QueryCanceled as error:
@@ -386,7 +387,8 @@ def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier) -> No
     cursor.execute(
         "select raw.holders_of(array(select relid from pg_partition_tree(%s)))", [parent]
     )
-    if holders := cursor.fetchone()[0]:
+    [(holders,)] = cursor.fetchall()
+    if holders:
         get_run_logger().info("%s is locked by %s; waiting for it", parent, holders)
     run(
         cursor,

@@ -38,7 +38,7 @@ def months_of(
     Raises:
         UsageError: a word is not a month, or the source says too little or too much.
     """
-    is_pattern = source in (None, SAMPLE) or "{month}" in source
+    is_pattern = source is None or source == SAMPLE or "{month}" in source
     source = source or "TLC's files"
     found = re.search(rf"{WRITTEN}(?!\d)", source.rpartition("/")[2])
     if not months:

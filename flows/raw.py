@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.sql import SQL, Identifier, Literal
+from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from flows.datasets import DATASETS, Dataset
 from flows.errors import PipelineError, TransientError
@@ -37,7 +37,7 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
         TransientError: another session keeps the lock under which this is done.
     """
     cursor.execute("select obj_description(to_regnamespace('raw'), 'pg_namespace')")
-    [comment] = cursor.fetchone()
+    [(comment,)] = cursor.fetchall()
     if not (comment or "").endswith(f"{VERSION} {MARK}"):
         try:
             cursor.execute("set local lock_timeout = '20s'")
@@ -65,14 +65,16 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
 def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
     """Make a dataset's raw table, or add the columns that it lacks; all of them are text."""
     table = Identifier("raw", dataset.raw_table)
-    columns = [SQL("{} text").format(Identifier(name)) for name in dataset.columns]
-    own = [SQL(f"{name} {kind} not null") for name, kind in OWN_COLUMNS.items()]
+    columns: list[Composable] = [
+        SQL("{} text").format(Identifier(name)) for name in dataset.columns
+    ]
+    columns += [SQL(f"{name} {kind} not null") for name, kind in OWN_COLUMNS.items()]
     cursor.execute(
         SQL(
             "create table if not exists {} ({},"
             " constraint source_month_is_a_month check (extract(day from source_month) = 1)"
             ") partition by list (source_month)"
-        ).format(table, SQL(", ").join(columns + own))
+        ).format(table, SQL(", ").join(columns))
     )
     there = columns_of(cursor, dataset.raw_table)
     for name in dataset.columns:
@@ -136,8 +138,8 @@ def is_first_version(cursor: Cursor) -> bool:
 def claim_first_version(cursor: Cursor) -> None:
     """Mark what version 0.1 has made, which knew no marks, as ours."""
     cursor.execute("select to_regclass('staging.built_months') is not null")
-    built = []
-    if cursor.fetchone()[0]:
+    built: list[str] = []
+    if cursor.fetchall() == [(True,)]:
         cursor.execute("select distinct relation from staging.built_months")
         built = [relation for (relation,) in cursor]
     staging = ("stg_tlc__loads", "stg_tlc__yellow_trips", "time_spine", "built_months")

@@ -18,7 +18,8 @@ from flows.warehouse import address, connect
 
 ACCOUNTING = text(
     "select to_char(source_month, 'YYYY-MM') as month, raw_rows, trips, zero_passenger_trips,"
-    " rejected_trips, malformed_lines from trip_accounting order by source_month"
+    " rejected_trips, malformed_lines, is_sample from trip_accounting"
+    " order by dataset, source_month"
 )
 
 
@@ -50,7 +51,8 @@ class Summary:
             return "\n".join(look)
         url = self.warehouse
         shown = self.accounting[self.accounting["month"].isin(self.months)]
-        counts = shown.set_index("month").map("{:,}".format).reset_index()
+        samples = shown[shown["is_sample"]]["month"]
+        counts = shown.drop(columns="is_sample").set_index("month").map("{:,}".format).reset_index()
         counts.columns = [name.replace("_", " ") for name in counts.columns]
         others = len(self.accounting) - len(shown)
         return "\n".join(
@@ -58,6 +60,10 @@ class Summary:
                 "",
                 counts.to_string(index=False),
                 *([f"(the table trip_accounting has {others:,} more)"] if others else []),
+                *(
+                    f"{month} is a sample of made-up trips: not New York's sums"
+                    for month in samples
+                ),
                 "",
                 *look,
                 f"Query it:    psql -h {url.host} -p {url.port} -U {url.username} {url.database}",
@@ -119,13 +125,13 @@ def summarise(
         warehouse = connection.engine.url
     names = [f"{month:%Y-%m}" for month in months]
     these = accounting[accounting["month"].isin(names)]
-    has_changed = landed is None or not all(month.load.was_there for month in landed)
+    has_changed = landed is None or any(month.load.seconds for month in landed)
     detail = {} if has_changed else ONLY_LOG
     logger.info(
         "pre: missing passenger count: %s", these["zero_passenger_trips"].sum(), extra=detail
     )
     logger.info("post: missing passenger count: %s", left, extra=detail)
-    for month, *counts in these.itertuples(index=False):
+    for month, *counts in these.drop(columns="is_sample").itertuples(index=False):
         logger.info(
             "%s: %s raw rows = %s trips + %s without passengers + %s rejected; %s malformed lines",
             *(month, *(f"{count:,}" for count in counts)),

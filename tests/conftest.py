@@ -187,7 +187,7 @@ def log_in(api: str, credential: str) -> httpx.Client:
         base_url=api,
         auth=(user, password),
         headers={"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token},
-        timeout=30,
+        timeout=120,
     )
 
 

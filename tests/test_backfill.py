@@ -13,6 +13,7 @@ from conftest import free_port, point_to, run_query, start_service, wait_until
 from flows.backfill import backfill, land_on_a_worker
 from flows.laptop.sample import sample_month
 
+pytestmark = pytest.mark.timeout(1200)  # two workers and 24 runs, on a busy machine
 MONTHS = [date(2020, month, 1) for month in range(1, 13)]
 BROKEN = MONTHS[5]
 ROWS = 1_000
@@ -62,14 +63,14 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
         states = [run["state_type"] for run in runs_of("land")]
         return states.count("COMPLETED") >= 3 and "PENDING" not in states
 
-    assert start_service("deploy", **here).wait(60) == 0
+    assert start_service("deploy", **here).wait(240) == 0
     workers = [start_worker(), start_worker()]
     try:
         first = start_backfill()
-        wait_until(is_in_the_middle, 120)
+        wait_until(is_in_the_middle, 400)
         workers[0].kill()
         workers.append(start_worker())
-        exit_code = first.wait(240)
+        exit_code = first.wait(600)
         lands = runs_of("land")
         after_first = run_query(database, "select source_month, raw_rows from trip_accounting")
         sample = sample_month(BROKEN, ROWS)

@@ -32,7 +32,7 @@
 {#- Null for cash, of which TLC records no tips: 0 would say that nobody tips. -#}
 {% macro tip_share() -%}
     case
-        when fare_amount > 0 and payment_type_id is distinct from 2
+        when fare_amount > 0 and coalesce(payment_type_id, 0) <> 2
             then round(tip_amount / fare_amount, 4)
     end
 {%- endmacro %}

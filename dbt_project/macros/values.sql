@@ -109,39 +109,77 @@
 {% macro iso_datetime(text) -%}
     {%- set blanks = '[ \\t]*' -%}
     {%- set year = '(19|[2-9][0-9])[0-9]{2}' -%}
+    {%- set month_and_day = '[0-9]{1,2}/[0-9]{1,2}' -%}
     {%- set minutes = ':[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6}0{0,3})?)?' -%}
     {%- set time = '([01]?[0-9]|2[0-3])' ~ minutes -%}
     {%- set half_day_time = '(0?[1-9]|1[0-2])' ~ minutes ~ ' ?[AaPp][Mm]' -%}
     case
         when {{ text }} ~ '^{{ blanks }}{{ year }}-[0-9]{2}-[0-9]{2}([ T]{{ time }})?{{ blanks }}$'
             then {{ text }}
-        when {{ text }} ~ '^{{ blanks }}[0-9]{1,2}/[0-9]{1,2}/{{ year }}( ({{ time }}|{{ half_day_time }}))?{{ blanks }}$'
+        when {{ text }} ~ '^{{ blanks }}{{ month_and_day }}/{{ year }}( ({{ time }}|{{ half_day_time }}))?{{ blanks }}$'
             then regexp_replace({{ text }}, '^{{ blanks }}([0-9]+)/([0-9]+)/([0-9]+)', '\3-\1-\2')
     end
 {%- endmacro %}
 
 
-{#- A text for a code that TLC's dictionary has as a number: not blank, and without a digit. -#}
+{#- A text in the place of a code: printable ASCII, not blank, and without a digit. -#}
 {% macro is_word(text) -%}
-    {{ text }} ~ '^[^0-9]*[^0-9 \t][^0-9]*$'
+    {{ text }} ~ '^[ -/:-~\t]*[!-/:-~][ -/:-~\t]*$'
 {%- endmacro %}
 
 
-{#- Whether a text is not blank, and yet has no value. A word without a code is not lost: its trip
+{#- Whether a text is not blank and yet has no value. A word without a code is not lost: its trip
     counts, without the code. -#}
-{% macro is_lost(name, text, spellings=none) -%}
-    ({{ name }} is null and {{ text }} is not null and {{ text }} ~ '[^ \t]'{{ " and not " ~ is_word(text) if spellings }})
+{% macro is_lost(name, spelled) -%}
+    (
+        {{ name }} is null
+        and {{ name }}_text is not null
+        and {{ name }}_text ~ '[^ \t]'
+        {{ 'and not ' ~ is_word(name ~ '_text') if spelled }}
+    )
+{%- endmacro %}
+
+{% macro any_lost(typed_columns, spellings) -%}
+    {%- set either = joiner('or ') -%}
+    {%- for name, type, raw_names in typed_columns if type != 'text' %}
+    {{ either() }}{{ is_lost(name, name in spellings) }}
+    {%- endfor %}
 {%- endmacro %}
 
 
-{#- Why, in words. -#}
-{% macro why_lost(text, type) -%}
-    {%- set a_value = {
+{#- Each lost text by the name of its column in the file, and what it should be. -#}
+{% macro rejection_reasons(typed_columns, spellings) -%}
+    {%- set wanted = {
         'smallint': 'a whole number from 0 to 32767',
         'numeric': 'a number of up to 9 digits before the point',
         'timestamp': 'a date and time from 1900 to 9999',
     } -%}
-    {{ quoted(text) }} || ' is not {{ a_value[type] }}'
+    concat_ws(
+        '; '
+        {%- for name, type, raw_names in typed_columns if type != 'text' %},
+        case
+            when {{ is_lost(name, name in spellings) }} then
+                {{ name_in_file(raw_names) }} || ' ' || {{ quoted(name ~ '_text') }}
+                || ' is not {{ wanted[type] }}'
+        end
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+
+{#- Each word that is in the place of a code and has none. -#}
+{% macro unknown_spellings(typed_columns, spellings) -%}
+    nullif(concat_ws(
+        '; '
+        {%- for name, type, raw_names in typed_columns if name in spellings %},
+        case
+            when
+                {{ name }} is null
+                and {{ name ~ "_text ~ '[^ \t]'" if type == 'text' else is_word(name ~ '_text') }}
+                then '{{ name }} ' || {{ quoted(name ~ '_text') }}
+        end
+        {%- endfor %}
+    ), '')
 {%- endmacro %}
 
 
@@ -153,8 +191,10 @@
 
 
 {#- A file has a column under one of its names. -#}
-{% macro first_there(raw_names) -%}
-    {{ 'coalesce(' ~ raw_names | join(', ') ~ ')' if raw_names | length > 1 else raw_names[0] }}
+{% macro first_there(table, raw_names) -%}
+    {%- set columns = [] -%}
+    {%- for raw_name in raw_names %}{% do columns.append(table ~ '.' ~ raw_name) %}{% endfor -%}
+    {{ 'coalesce(' ~ columns | join(', ') ~ ')' if columns | length > 1 else columns[0] }}
 {%- endmacro %}
 
 {#- Which of its names a column has in the file of a lost row. -#}

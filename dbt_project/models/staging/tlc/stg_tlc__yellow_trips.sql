@@ -51,26 +51,24 @@
     'store_and_fwd_flag': {'y': 'Y', '1': 'Y', '1.0': 'Y', 'n': 'N', '0': 'N', '0.0': 'N'},
 } -%}
 
-{%- set losses = [] -%}
-{%- for name, type, raw_names in typed_columns -%}
-    {%- do losses.append(is_lost(name, name ~ '_text', spellings.get(name))) -%}
-{%- endfor -%}
-{#- The volatile typed_at has PostgreSQL check this after the values are there. A condition on the
-    values alone it would check first, and read them all twice. -#}
-{%- set is_any_lost = 'case when typed_at is not null then ' ~ losses | join(' or ') ~ ' end' -%}
+{#- Conditions on typed_at, which is volatile, are checked after the values are there. One on the
+    values alone PostgreSQL would check first, and read them all twice. -#}
+{%- set is_any_lost -%}
+    case when typed_at is not null then {{ any_lost(typed_columns, spellings) }} end
+{%- endset -%}
 
 with source as (
 
     select
-        source_month,
-        source_row,
-        load_id,
+        raw_rows.source_month,
+        raw_rows.source_row,
+        raw_rows.load_id,
         {%- for name, type, raw_names in typed_columns %}
-        {{ first_there(raw_names) }} as {{ name }}_text,
+            {{ first_there('raw_rows', raw_names) }} as {{ name }}_text,
         {%- endfor %}
-        -- Not `source`, which a file may have as a column.
-        coalesce(source.*) as raw_row
-    from {{ source('tlc', 'yellow_tripdata') }} as source
+        -- With `.*`, because a file may have a column that is called raw_rows.
+        coalesce(raw_rows.*) as raw_row
+    from {{ source('tlc', 'yellow_tripdata') }} as raw_rows
 
 )
 
@@ -80,49 +78,30 @@ select
     source_row,
     load_id,
     {%- for name, type, raw_names in typed_columns %}
-    {{ name }},
+        {{ name }},
     {%- endfor %}
 
     {{ is_any_lost }} as is_rejected,
-    case
-        when {{ is_any_lost }} then concat_ws(
-            '; ',
-            {%- for name, type, raw_names in typed_columns %}
-            case
-                when {{ is_lost(name, name ~ '_text', spellings.get(name)) }}
-                    then {{ name_in_file(raw_names) }} || ' ' || {{ why_lost(name ~ '_text', type) }}
-            end{{ ',' if not loop.last }}
-            {%- endfor %}
-        )
-    end as rejection_reasons,
-    case
-        when {{ is_any_lost }}
-            then jsonb_strip_nulls(to_jsonb(raw_row) - array['source_month', 'source_row', 'load_id'])
-    end as raw_values,
-    nullif(concat_ws(
-        '; ',
-        {%- for name in spellings %}
-        case
-            when {{ name }} is null and {{ is_word(name ~ '_text') }}
-                then '{{ name }} ' || {{ quoted(name ~ '_text') }}
-        end{{ ',' if not loop.last }}
-        {%- endfor %}
-    ), '') as unknown_spellings
+    case when {{ is_any_lost }} then {{ rejection_reasons(typed_columns, spellings) }} end
+        as rejection_reasons,
+    case when {{ is_any_lost }} then jsonb_strip_nulls(
+        to_jsonb(raw_row) - array['source_month', 'source_row', 'load_id']
+    ) end as raw_values,
+    {{ unknown_spellings(typed_columns, spellings) }} as unknown_spellings
 
--- Subqueries, because PostgreSQL would keep a CTE with a volatile column as a whole, and fill it
--- in one process.
+-- Not CTEs: PostgreSQL fills one with a volatile column as a whole, and in one process.
 from (
     select
         *,
         {%- for name, type, raw_names in typed_columns %}
-        {{ value(name ~ '_text', type, name ~ '_reading', spellings.get(name)) }} as {{ name }},
+            {{ value(name ~ '_text', type, name ~ '_reading', spellings.get(name)) }} as {{ name }},
         {%- endfor %}
         {{ read_once() }} as typed_at
     from (
         select
             *,
             {%- for name, type, raw_names in typed_columns %}
-            {{ reading(name ~ '_text', type) }} as {{ name }}_reading,
+                {{ reading(name ~ '_text', type) }} as {{ name }}_reading,
             {%- endfor %}
             {{ read_once() }} as read_at
         from source

@@ -1,0 +1,344 @@
+"""Values: what TLC and copies of its files write is cast exactly; all else rejects its row."""
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pandas as pd
+import psycopg2
+import pytest
+from conftest import build_by_hand, run_query, start_dbt
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flows.fetch import verify
+from flows.laptop.sample import HEADER
+from flows.load import load
+from flows.warehouse import connect, save_block
+
+JANUARY = date(2021, 1, 1)
+GOOD = {
+    "VendorID": "1",
+    "tpep_pickup_datetime": "2021-01-05 10:00:00",
+    "tpep_dropoff_datetime": "2021-01-05 10:15:00",
+    "passenger_count": "1",
+    "trip_distance": "3",
+    "RatecodeID": "1",
+    "store_and_fwd_flag": "N",
+    "PULocationID": "142",
+    "DOLocationID": "43",
+    "payment_type": "1",
+    "fare_amount": "10",
+    "tip_amount": "2",
+    "total_amount": "12",
+}
+LOOK_LIKE_NUMBERS = (
+    *("NaN", "nan", "Infinity", "-inf", "infinity", "0x10", "0b1", "0o7", "1_000", "1__0", "_1"),
+    *("12,50", "1.000,50", "1 000", "$5", "(5)", "5%", "1..2", "--1", "+-1", "1-", "1e", "e5", "."),
+    *("-", "+", "1e400", "1e131071", "1e131072", "1e999999999", "1e-300", "1e-16383", "1e30"),
+    *("1000000000", "-1e9", "9" * 100_000, "0." + "0" * 5_000 + "1", "1d0", "1f", "0x1p3", "١٢"),
+    *("\uff15", "1\u00a0", "\u20131", "null", "None", "N/A", "true", '"1"', "{}", "[1]", "1;drop"),
+)
+LOOK_LIKE_CODES = (
+    *("1.5", "-1", "99999", "32768", "-32769", "0x1", "0b1", "0o1", "1_0", "1e9", "1e-1", "1,0"),
+    *("٣", "1.0.0", "1 2", "2147483648", "1" * 50),
+)
+LOOK_LIKE_DATES = (
+    *(
+        "12:00 today",
+        "now",
+        "today",
+        "tomorrow",
+        "yesterday 04:00",
+        "infinity",
+        "-infinity",
+        "epoch",
+    ),
+    *(
+        "allballs",
+        "2021-02-30 00:00:00",
+        "2021-13-01 00:00:00",
+        "2021-00-01",
+        "0000-01-01 00:00:00",
+    ),
+    *("2021-01-01 25:61:00", "2021-01-01 24:00:00", "2021-01-01 23:59:60", "2021-01-01 00:60"),
+    *("2021-01-01 10:00:00+05:30", "2021-01-01 10:00:00+00", "2021-01-01T10:00:00Z"),
+    *("2021-01-01 10:00:00 EST", "2021-01-01 10:00:00 America/New_York", "2021-01-01 10:00:00 UTC"),
+    *("2021-01-02 +3:04:05", "2021-01-02 03:-4:05", "2021-01-02 03:04:-5", "2021-01-02 A3:04:05"),
+    *("2021-01-02 03:04:0!", "2021-01-02 03:04:0Z", "2021-01-02 :3:04:05", "2021--1-02 03:04:05"),
+    *(" 021-01-02 03:04:05", "202--01-02 03:04:05", "2-21-0 -02 03:04:05", "+0]1-01-02 03:04:05"),
+    *(
+        "4713-01-01 BC",
+        "2021-01-01 BC",
+        "294276-12-31",
+        "10000-01-01 00:00:00",
+        "0001-01-01 00:00:00",
+    ),
+    *("1899-12-31 23:59:59", "J2451187", "20210101", "20210101T000000", "1609459200", "44197.5"),
+    *("31/01/2021 0:30", "13/13/2021", "01/31/21 0:30", "1/2/2021 13:00 PM", "1/2/2021 0:30 AM"),
+    *(
+        "0/1/2021",
+        "2/30/2021 0:30",
+        "01-31-2021 0:30",
+        "01.02.2021 0:30",
+        "Jan 1 2021",
+        "1 Jan 2021",
+    ),
+    *("2021-01-01 10:00:00.1234567", "2021-01-01 10:00:00,5", "2021-1-1", "2021-W01-1", "2021-001"),
+    *(
+        "\uff12\uff10\uff12\uff11-01-01 00:00:00",
+        "2021-01-01\u00a000:00:00",
+        "2021-01-01 00:00:00 x",
+        "Friday",
+    ),
+    *("NaN", "null", "12:00", "2021", "2021-01", "x" * 100_000),
+)
+HOSTILE = [
+    *(("fare_amount", text) for text in LOOK_LIKE_NUMBERS),
+    *(("trip_distance", text) for text in LOOK_LIKE_NUMBERS),
+    *(("passenger_count", text) for text in (*LOOK_LIKE_NUMBERS, *LOOK_LIKE_CODES, "two")),
+    *(("PULocationID", text) for text in LOOK_LIKE_CODES),
+    *(("payment_type", text) for text in LOOK_LIKE_CODES),
+    *(("tpep_pickup_datetime", text) for text in LOOK_LIKE_DATES),
+    *(("tpep_dropoff_datetime", text) for text in LOOK_LIKE_DATES),
+]
+UNKNOWN_WORDS = [
+    ("VendorID", "ABC"),
+    ("payment_type", "Barter"),
+    ("store_and_fwd_flag", "*"),
+    ("store_and_fwd_flag", "8"),
+]
+ODD_NAMES = ["source", 'a"b', "select", "x y", "é", "a'b", "%s", "{{ 1/0 }}", "--", "$$", "raw_row"]
+
+
+@pytest.fixture(scope="module")
+def hostile(new_database, prefect_server, tmp_path_factory):
+    """A month with a hostile value in each row, odd column names; built twice."""
+    path = tmp_path_factory.mktemp("hostile") / "trips.csv"
+    names = [*HEADER.split(","), *ODD_NAMES]
+    rows = [GOOD] * 4 + [GOOD | {name: text} for name, text in (*HOSTILE, *UNKNOWN_WORDS)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    warehouse = new_database()
+    save_block(warehouse)
+    load(verify(str(path), path), JANUARY, False, 0)
+    output = build_by_hand(warehouse)
+    assert start_dbt(warehouse, "build", path.parent).wait() == 0  # the odd names are there now
+    return SimpleNamespace(settings=warehouse, output=output)
+
+
+@pytest.fixture
+def ask_hostile(hostile):
+    return lambda statement: run_query(hostile.settings, statement)
+
+
+def test_each_hostile_value_rejects_its_row_with_a_reason_of_its_column(ask_hostile):
+    reasons = dict(ask_hostile("select source_row, rejection_reasons from rejected_trips"))
+    named = {number: reason.split(" ")[0] for number, reason in reasons.items()}
+    assert named == {number: name.lower() for number, (name, _) in enumerate(HOSTILE, 5)}
+
+
+def test_a_reason_is_short_and_in_one_line(ask_hostile):
+    reasons = [reason for (reason,) in ask_hostile("select rejection_reasons from rejected_trips")]
+    assert max(map(len, reasons)) < 130
+    assert not any(character < " " for reason in reasons for character in reason)
+
+
+def test_the_rejected_row_is_kept_as_it_is_in_the_file(ask_hostile):
+    [(values,)] = ask_hostile("select raw_values from rejected_trips where source_row = 5")
+    assert values["fare_amount"] == HOSTILE[0][1]
+    assert values["vendorid"] == "1"
+
+
+def test_no_hostile_value_is_in_a_sum(ask_hostile):
+    good = 4 + len(UNKNOWN_WORDS)
+    sums = "select count(*), sum(fare_amount), sum(trip_distance), sum(passenger_count)"
+    assert ask_hostile(f"{sums} from yellow_taxi_trips") == [(good, 10 * good, 3 * good, good)]
+    assert ask_hostile("select sum(trips), sum(fares) from daily_trips") == [(good, 10 * good)]
+    accounting = "select raw_rows, trips, rejected_trips from trip_accounting"
+    assert ask_hostile(accounting) == [(len(HOSTILE) + good, good, len(HOSTILE))]
+
+
+def test_a_word_that_nobody_knows_is_null_and_a_warning_counts_it(hostile, ask_hostile):
+    columns = "vendor_id, payment_type_id, store_and_fwd_flag"
+    trips = f"select {columns} from yellow_taxi_trips order by source_row desc limit 4"
+    assert ask_hostile(trips) == [
+        (1, 1, None),
+        (1, 1, None),
+        (1, None, "N"),
+        (None, 1, "N"),
+    ]
+    assert "Warning in test known_spellings_stg_tlc__yellow_trips" in hostile.output
+    assert "Got 4 results, configured to warn" in hostile.output
+
+
+OTHER_SETTINGS = (
+    *("datestyle = 'ISO, DMY'", "datestyle = 'ISO, YMD'", "datestyle = 'German'"),
+    *("datestyle = 'SQL, DMY'", "datestyle = 'Postgres, MDY'", "timezone = 'Asia/Kolkata'"),
+    *("timezone = 'America/New_York'", "lc_numeric = 'de_DE.utf8'", "lc_time = 'de_DE.utf8'"),
+    *("intervalstyle = 'sql_standard'", "standard_conforming_strings = off"),
+    *("extra_float_digits = -15", "search_path = pg_catalog", "jit = on"),
+)
+
+
+@pytest.mark.parametrize("setting", OTHER_SETTINGS)
+def test_a_value_means_the_same_whatever_the_settings_of_the_server(hostile, setting):
+    values = (
+        "select source_row, vendor_id, passenger_count, trip_distance, is_rejected,"
+        " extract(epoch from pickup_datetime), extract(epoch from dropoff_datetime),"
+        " rejection_reasons from staging.stg_tlc__yellow_trips order by source_row"
+    )
+    forms = (
+        "01/02/2021 0:30",
+        "2021-01-02 00:30:00",
+        "2021-01-02T00:30",
+        "1/2/2021 12:30:00 AM",
+        "01/31/2021 0:30",
+    )
+    seconds = datetime(2021, 1, 2, 0, 30).timestamp() - datetime(1970, 1, 1).timestamp()
+    with raw_rows(hostile.settings, "tpep_pickup_datetime", forms) as cursor:
+        cursor.execute(values)
+        as_usual = cursor.fetchall()
+        try:
+            cursor.execute(f"set local {setting}")
+        except psycopg2.errors.InvalidParameterValue:
+            pytest.skip("this server does not have the locale")
+        cursor.execute(values)
+        assert cursor.fetchall() == as_usual
+        assert [float(row[5]) for row in as_usual[:4]] == [seconds] * 4
+
+
+@contextmanager
+def raw_rows(warehouse, column: str, texts) -> Iterator:
+    """A cursor of a transaction in which the raw table has one row for each text, and no other."""
+    with connect(warehouse) as connection:
+        driver = connection.connection.driver_connection
+        cursor = driver.cursor()
+        lines = io.StringIO()
+        csv.writer(lines, quoting=csv.QUOTE_ALL).writerows(
+            (JANUARY, 1, number, text) for number, text in enumerate(texts)
+        )
+        lines.seek(0)
+        cursor.execute("delete from raw.yellow_tripdata")
+        cursor.copy_expert(
+            f"copy raw.yellow_tripdata (source_month, load_id, source_row, {column})"
+            " from stdin (format csv)",
+            lines,
+        )
+        yield cursor
+        driver.rollback()
+
+
+def staged(warehouse, raw_column: str, column: str, texts: list[str]) -> list:
+    """What the staging model makes of each text."""
+    with raw_rows(warehouse, raw_column, texts) as cursor:
+        cursor.execute(
+            f"select {column}, is_rejected from staging.stg_tlc__yellow_trips order by source_row"
+        )
+        return cursor.fetchall()
+
+
+FEW_EXAMPLES = settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.large_base_example, HealthCheck.too_slow],
+)
+digits = st.text("0123456789", min_size=1, max_size=9)
+blanks = st.sampled_from(["", " ", "\t", "  "])
+numbers = st.builds(
+    lambda before, sign, whole, part, exponent, after: (
+        before + sign + whole + part + exponent + after
+    ),
+    blanks,
+    st.sampled_from(["", "-", "+"]),
+    digits,
+    st.one_of(st.just(""), st.just("."), digits.map(lambda part: f".{part}")),
+    st.sampled_from(["", "", "e0", "E-02", "e-7", "e+00", "e-29"]),
+    blanks,
+)
+times = st.datetimes(datetime(1900, 1, 1), datetime(9999, 12, 31, 23, 59, 59))
+FORMS = (
+    *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"),
+    *("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f", "%m/%d/%Y %H:%M", "%m/%d/%Y"),
+    *("%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p"),
+)
+written_times = st.tuples(times, st.sampled_from(FORMS)).map(
+    lambda it: (it[0].strftime(it[1]), it[1])
+)
+
+
+@FEW_EXAMPLES
+@given(st.lists(numbers, min_size=200, max_size=200))
+def test_a_number_is_exactly_what_the_file_says(hostile, texts):
+    amounts = staged(hostile.settings, "fare_amount", "fare_amount", texts)
+    assert amounts == [(Decimal(text.strip()), False) for text in texts]
+
+
+@FEW_EXAMPLES
+@given(st.lists(st.integers(0, 32767), min_size=200, max_size=200))
+def test_a_whole_number_may_be_written_as_pandas_writes_it(hostile, counts):
+    for texts in (map(str, counts), map(str, map(float, counts)), (f"{n:e}" for n in counts)):
+        texts = list(texts)
+        passengers = staged(hostile.settings, "passenger_count", "passenger_count", texts)
+        assert [count for count, _ in passengers] == list(pd.to_numeric(pd.Series(texts)))
+
+
+@FEW_EXAMPLES
+@given(st.lists(written_times, min_size=200, max_size=200))
+def test_mixed_forms_of_dates_are_cast_each_by_its_own(hostile, written):
+    texts, forms = zip(*written, strict=True)
+    pickups = staged(hostile.settings, "tpep_pickup_datetime", "pickup_datetime", texts)
+    assert pickups == [
+        (datetime.strptime(text, form), False) for text, form in zip(texts, forms, strict=True)
+    ]
+
+
+nearly_numbers = st.text("0123456789.+-eE_xob Naif\t,٣", min_size=1, max_size=12)
+nearly_times = st.builds(
+    lambda text, place, character: text[:place] + character + text[place + 1 :],
+    written_times.map(lambda it: it[0]),
+    st.integers(0, 25),
+    st.sampled_from(list("0123456789 +-:./TZtzAPaBCM!\t٣")),
+)
+
+
+@FEW_EXAMPLES
+@given(st.lists(nearly_numbers, min_size=300, max_size=300))
+def test_nearly_a_number_is_rejected_or_what_python_reads(hostile, texts):
+    for text, (amount, is_rejected) in zip(
+        texts, staged(hostile.settings, "fare_amount", "fare_amount", texts), strict=True
+    ):
+        if amount is not None:
+            assert amount == Decimal(text.strip()), text
+            assert text.isascii(), text
+            assert "_" not in text, text
+        else:
+            assert is_rejected == bool(text.strip(" \t")), text
+
+
+@FEW_EXAMPLES
+@given(st.lists(nearly_times, min_size=300, max_size=300))
+def test_nearly_a_date_is_rejected_or_what_python_reads(hostile, texts):
+    pickups = staged(hostile.settings, "tpep_pickup_datetime", "pickup_datetime", texts)
+    for text, (pickup, is_rejected) in zip(texts, pickups, strict=True):
+        assert is_rejected == (pickup is None), text
+        if pickup is not None:
+            assert pickup in python_reads(text), text
+
+
+def python_reads(text: str) -> list[datetime]:
+    """What a text is in any of the forms."""
+    read = []
+    for form in FORMS:
+        try:
+            read.append(datetime.strptime(text.strip(" \t"), form))
+        except ValueError:
+            continue
+    return read

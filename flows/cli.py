@@ -72,6 +72,7 @@ def run_flow(module: str, command: Command) -> "State[Any]":
 
     parameters = command.parameters | {"source": absolute(command.parameters["source"])}
     os.chdir(ROOT)  # Prefect reads the settings in pyproject.toml from the folder that it starts in
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # as pyproject.toml has it for Prefect's server
     if not command.verbose:
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     flow: Flow[..., Any] = getattr(import_module(module), module.rpartition(".")[2])

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     OnEvent = Callable[[EventMsg], None]
 
+KINDS = {"model": "models", "seed": "models", "test": "tests", "unit_test": "tests"}
+
 
 class Runner(PrefectDbtRunner):  # type: ignore[misc]
     """Runs dbt with a Prefect task for each node."""
@@ -81,7 +83,7 @@ def counted_nodes() -> Iterator["OnEvent"]:
                 bar.update(job, total=event.data.total)
             elif event.info.name == "NodeFinished":
                 kind = event.data.node_info.resource_type
-                done["tests" if "test" in kind else "models"] += 1
+                done[KINDS.get(kind, "others")] += 1
                 shown = f"{done['models']} models, {done['tests']} tests"
                 bar.update(job, completed=done.total(), description=shown)
 

@@ -56,13 +56,19 @@ def elt(*words: str) -> tuple[str, ...]:
     return ("-m", "flows.elt", *words)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def interrupt(run: subprocess.Popen, number: int = signal.SIGINT, *, alone: bool = False) -> str:
     """Send a signal to the run's group or to the process alone; return what it printed then."""
     before = len(run.output.read_text())
     children = psutil.Process(run.pid).children(recursive=True)
     os.kill(run.pid, number) if alone else os.killpg(run.pid, number)
     assert run.wait(SECONDS) == 128 + number
-    assert [child for child in children if child.is_running() and child.status() != "zombie"] == []
+    wait_until(lambda: not any(is_alive(child) for child in children), SECONDS)
     return run.output.read_text()[before:]
 
 

@@ -14,12 +14,8 @@ from flows.errors import PipelineError, TransientError
 DEFINITIONS = Path(__file__).with_name("raw.sql").read_text()
 COLUMNS = {dataset.raw_table: dataset.columns for dataset in DATASETS.values()}
 VERSION = hashlib.sha256((DEFINITIONS + repr(COLUMNS)).encode()).hexdigest()[:12]
-MARK = "(nyc-taxi-elt)"  # ends the comment of each schema, table and view that is ours
-SCHEMAS = {
-    "raw": "TLC's files as text, and the audit of their loads",
-    "staging": "TLC's columns, named and typed, and what dbt remembers",
-    "trip_months": "The months of the trips' tables",
-}
+MARK = "(nyc-taxi-elt)"  # ends the comment of each table and view that is ours
+SCHEMAS = ("raw", "staging", "trip_months")
 OWN_COLUMNS = {"source_month": "date", "source_row": "bigint", "load_id": "bigint"}
 # A lock that anybody who may connect can hold: so it is not waited for without a limit.
 PREPARING = "select pg_advisory_xact_lock(hashtext('nyc-taxi-elt raw'))"
@@ -36,30 +32,34 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
         PipelineError: something is there already under a name of ours, and is not ours.
         TransientError: another session keeps the lock under which this is done.
     """
-    cursor.execute("select obj_description(to_regnamespace('raw'), 'pg_namespace')")
+    cursor.execute("select obj_description(to_regclass('raw.locks'), 'pg_class')")
     [(comment,)] = cursor.fetchall()
-    if not (comment or "").endswith(f"{VERSION} {MARK}"):
-        try:
-            cursor.execute("set local lock_timeout = '20s'")
-            cursor.execute(PREPARING)
-        except psycopg2.errors.LockNotAvailable:
-            raise TransientError(
-                "another session holds the lock under which the raw schema is made. Run again later"
-            ) from None
-        if is_first_version(cursor):
-            claim_first_version(cursor)
-            refuse_what_is_not_ours(cursor, models)
-            upgrade_first_version(cursor)
-        else:
-            refuse_what_is_not_ours(cursor, models)
-        cursor.execute(DEFINITIONS)
-        for dataset in DATASETS.values():
-            create_raw_table(cursor, dataset)
-        for schema, about in SCHEMAS.items():
-            comment = Literal(f"{about}; version {VERSION} {MARK}")
-            cursor.execute(SQL("comment on schema {} is {}").format(Identifier(schema), comment))
-    else:
+    if (comment or "").endswith(f"{VERSION} {MARK}"):
         refuse_what_is_not_ours(cursor, models)
+        return
+    try:
+        cursor.execute("set local lock_timeout = '20s'")
+        cursor.execute(PREPARING)
+    except psycopg2.errors.LockNotAvailable:
+        raise TransientError(
+            "another session holds the lock under which the raw schema is made. Run again later"
+        ) from None
+    is_upgrade = is_first_version(cursor)
+    if is_upgrade:
+        claim_first_version(cursor)
+    refuse_what_is_not_ours(cursor, models)
+    if is_upgrade:
+        upgrade_first_version(cursor)
+    for schema in SCHEMAS:
+        # Not `create schema if not exists`: that asks for a right even where the schema exists.
+        cursor.execute("select to_regnamespace(%s) is null", [schema])
+        if cursor.fetchall() == [(True,)]:
+            cursor.execute(SQL("create schema {}").format(Identifier(schema)))
+    cursor.execute(DEFINITIONS)
+    for dataset in DATASETS.values():
+        create_raw_table(cursor, dataset)
+    about = f"What two runs must not do at once; version {VERSION} {MARK}"
+    cursor.execute(SQL("comment on table raw.locks is {}").format(Literal(about)))
 
 
 def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
@@ -97,8 +97,8 @@ def columns_of(cursor: Cursor, table: str) -> list[str]:
 def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
     """Raise a `PipelineError` that names all that is in the way, before anything is written.
 
-    What is ours says so in its comment; a schema may also be one that is empty, as an
-    administrator makes it for us. A partition is its table's.
+    What is ours says so in its comment; a partition is its table's. A schema is ours if it has
+    something of ours in it, or nothing, as an administrator makes it for us.
     """
     tables = [f"raw.{dataset.raw_table}" for dataset in DATASETS.values()]
     tables += ["raw.loads", "raw.malformed_lines", "raw.locks"]
@@ -107,10 +107,14 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
         """
         select format('schema %%s', nspname)
         from pg_namespace
-        where
-            nspname = any(%(schemas)s)
-            and coalesce(obj_description(oid, 'pg_namespace') not like '%%' || %(mark)s, true)
-            and exists (select from pg_class where relnamespace = pg_namespace.oid)
+        inner join pg_class on pg_class.relnamespace = pg_namespace.oid
+        where nspname = any(%(schemas)s) and relkind in ('r', 'p', 'v', 'm')
+        group by nspname
+        having
+            not bool_or(coalesce(
+                obj_description(coalesce(pg_partition_root(pg_class.oid), pg_class.oid), 'pg_class')
+                like '%%' || %(mark)s, false
+            ))
         union all
         select format('%%s %%s', case relkind when 'v' then 'view' when 'm' then 'materialized view'
             when 'S' then 'sequence' when 'i' then 'index' else 'table' end, pg_class.oid::regclass)
@@ -159,12 +163,6 @@ def claim_first_version(cursor: Cursor) -> None:
     for kind, name, about in cursor.fetchall():
         mark = Literal(f"{about or ''} {MARK}".strip())
         cursor.execute(SQL("comment on {} {} is {}").format(SQL(kind), SQL(name), mark))
-    for schema in ("raw", "staging"):
-        cursor.execute(
-            SQL("comment on schema {} is {}").format(
-                Identifier(schema), Literal(f"Version 0.1 {MARK}")
-            )
-        )
 
 
 def upgrade_first_version(cursor: Cursor) -> None:

@@ -38,9 +38,9 @@ def shop(warehouse, query):
 
 def tables(query) -> list[tuple]:
     return query(
-        "select oid, oid::regclass::text, relfilenode from pg_class"
+        "select oid, relname, relfilenode from pg_class"
         " where relnamespace not in (select oid from pg_namespace where nspname ~ '^(pg_|inform)')"
-        " order by oid"
+        " order by 1"
     )
 
 

@@ -54,18 +54,20 @@ sys.path.insert(0, str(ROOT))
 from prefect import flow  # noqa: E402
 
 from flows.build import FAILED, TABLE_NAME, dbt_on  # noqa: E402
-from flows.datasets import COLUMNS  # noqa: E402
+from flows.datasets import DATASETS  # noqa: E402
 from flows.fetch import SourceFile, verify  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
-from flows.laptop.sample import sample_lines  # noqa: E402
+from flows.laptop.sample import HEADER, sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
 from flows.settings import read_settings  # noqa: E402
 from flows.warehouse import connect, ensure_warehouse  # noqa: E402
 
 ROWS = 1_369_765  # of yellow_tripdata_2021-01
+YELLOW = DATASETS["yellow"]
 JANUARY = date(2021, 1, 1)
 YEAR = [date(2021, month, 1) for month in range(1, 13)]
+TWO_YEARS = [date(year, month, 1) for year in (2020, 2021) for month in range(1, 13)]
 SETTINGS = read_settings()
 URL = SETTINGS.url.render_as_string(hide_password=False).replace("+psycopg2", "")
 PEERS = {"pandas to_sql, a tenth": 2, "pandas + COPY": 2, "polars + ADBC": 3, "dlt": 3}
@@ -100,7 +102,12 @@ def run_sql(*statements: str) -> None:
 
 def empty_the_warehouse() -> None:
     """Drop all that the parts before have made."""
-    run_sql(*(f"drop schema if exists {name} cascade" for name in ("raw", "staging", "public")))
+    run_sql(
+        *(
+            f"drop schema if exists {name} cascade"
+            for name in ("raw", "staging", "trip_months", "public")
+        )
+    )
     run_sql("create schema public")
 
 
@@ -112,7 +119,7 @@ def shell(command: str) -> None:
 
 def copy_with_psql(path: Path) -> None:
     """The bare thing: unpack, and COPY into a table of text columns."""
-    columns = ", ".join(f"{name} text" for name in COLUMNS)
+    columns = ", ".join(f"{name} text" for name in HEADER.split(","))
     create = f"drop table if exists bare; create table bare ({columns})"
     shell(
         f"psql -q -d {URL} -c {shlex.quote(create)};"
@@ -148,7 +155,7 @@ def measure_loads(file: SourceFile) -> dict[str, float]:
     """(a) A month into the database, as text or, with the peers, as they do it."""
     ways = {
         "psql \\copy into text columns": lambda: copy_with_psql(file.path),
-        "our load": lambda: load(file, JANUARY, True) and None,
+        "our load": lambda: load(file, YELLOW, JANUARY, force=True) and None,
         **{name: (lambda name=name: peer(name, file.path)) for name in PEERS},
     }
     return in_turns(ways, {name: PEERS.get(name, 5) for name in ways})
@@ -159,7 +166,7 @@ def measure_year(file: SourceFile) -> dict[str, float]:
 
     def ours() -> None:
         for month in YEAR:
-            load(file, month, True)
+            load(file, YELLOW, month, force=True)
 
     def bare() -> None:
         for _ in YEAR:
@@ -174,7 +181,7 @@ def measure_year(file: SourceFile) -> dict[str, float]:
 def measure_transformation(file: SourceFile) -> dict[str, float]:
     """The trips' model against the bare statement that it comes down to."""
     empty_the_warehouse()
-    load(file, JANUARY)
+    load(file, YELLOW, JANUARY)
     with dbt_on(SETTINGS.url, TABLE_NAME) as dbt:
         dbt("build")
 
@@ -208,7 +215,7 @@ def elt(path: Path, *arguments: str) -> None:
 @flow
 def trips_alone(path: str) -> None:
     """What the classic flow results in, and its tests: one table."""
-    load(verify(path, Path(path)), JANUARY, True)
+    load(verify(path, Path(path)), YELLOW, JANUARY, force=True)
     with dbt_on(SETTINGS.url, TABLE_NAME) as dbt:
         # Cautious: without the tests against tables that are not built here.
         select = ("--select", f"+{TABLE_NAME}", "--indirect-selection", "cautious")
@@ -243,16 +250,24 @@ def measure_flows(path: Path) -> dict[str, float]:
 
 
 def measure_reload(path: Path, file: SourceFile) -> dict[str, float]:
-    """(c) A month is loaded again, alone in the warehouse and as one of twelve."""
+    """(c) A month is loaded again, alone in the warehouse and as one of 24; and nothing to do."""
     elt(path)
-    alone = in_turns({"alone": lambda: elt(path, "--force")}, {"alone": 3})
-    for month in YEAR[1:]:
-        load(file, month, True)
+    alone = in_turns(
+        {"alone": lambda: elt(path, "--force"), "nothing": lambda: elt(path)},
+        {"alone": 3, "nothing": 3},
+    )
+    for month in TWO_YEARS:
+        load(file, YELLOW, month, force=True)
     elt(path)
-    among = in_turns({"among": lambda: elt(path, "--force")}, {"among": 3})
+    among = in_turns(
+        {"among": lambda: elt(path, "--force"), "nothing": lambda: elt(path)},
+        {"among": 3, "nothing": 3},
+    )
     return {
         "reload of a month alone": alone["alone"],
-        "reload of a month among twelve": among["among"],
+        "reload of a month among 24": among["among"],
+        "nothing to do, with a month": alone["nothing"],
+        "nothing to do, with 24 months": among["nothing"],
     }
 
 

@@ -142,7 +142,7 @@ def hidden_signal(error: Exception) -> BaseException | None:
     """What a signal's handler has raised while psycopg2 read a file for COPY, if it was that.
 
     psycopg2 reports a cancelled query, with the exception's name in its text and nowhere else. It
-    looks like a fault that passes by itself, and the load of a run that somebody has cancelled
+    looks like a fault that passes by itself, and the load of a run that someone has cancelled
     would be tried again.
     """
     from prefect.exceptions import TerminationSignal

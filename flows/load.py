@@ -1,6 +1,6 @@
 """Load: a file becomes its month's partition of the raw table, whole or not at all.
 
-The raw table keeps every column as text, as it stands in the file; typing and filtering are dbt's.
+The raw table keeps every column as text, as it is in the file; typing and filtering are dbt's.
 """
 
 import csv

@@ -75,14 +75,14 @@ def bars(*columns: TextColumn | BarColumn | DownloadColumn | TransferSpeedColumn
 
 @contextmanager
 def reporting() -> Iterator[None]:
-    """Go on, with a warning, if Prefect's server can't be told of something.
+    """Go on, with a warning, if Prefect's server can't be reached.
 
     What only tells about the work may not make it fail.
     """
     try:
         yield
     except Exception as error:  # whatever it is
-        logger.warning("Prefect can't be told of all of this run: %s", explain(error))
+        logger.warning("Prefect does not see all of this run: %s", explain(error))
 
 
 def show_own_log() -> None:

@@ -3,7 +3,7 @@
 Deterministic: the same month and number of rows give the same bytes, on every machine. What the
 columns mean is in TLC's data dictionary for yellow taxis; the shares below are roughly those of
 January 2021. The last 7 % of a file have no passenger count, as in TLC's own files, and one row
-in 5,000 has a value that is no number or no date, for dbt to reject.
+in 5,000 has a value that is not a number or not a date, for dbt to reject.
 """
 
 import gzip

@@ -38,7 +38,7 @@ def test_a_server_that_is_away_is_one_line_and_no_more(unused_port, caplog):
             advance(done)
     lines = [r.getMessage() for r in caplog.records if "can't be told" in r.getMessage()]
     assert lines == [
-        "Prefect can't be told of all of this run: Prefect's server does not answer (ConnectError)"
+        "Prefect does not see all of this run: Prefect's server does not answer (ConnectError)"
     ]
 
 

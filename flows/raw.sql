@@ -91,8 +91,8 @@ language sql stable as $$
 $$;
 
 -- Lock tables, in the order given, so that readers never queue for long behind a lock that another
--- session holds: a try of a second, a pause, and another try. The limits can be set for a session, a
--- role or a database, such as: alter database ny_taxi set nyc_taxi.lock_patience = '10min'.
+-- session holds: a try of a second, a pause, and another try. The limits can be set, for a session
+-- (PGOPTIONS='-c nyc_taxi.lock_patience=10min' in .env) or, by a superuser, for a database.
 -- Raises lock_not_available, with the holders' names.
 create or replace function raw.lock_patiently(tables regclass[], mode text) returns void
 language plpgsql as $$

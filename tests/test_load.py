@@ -7,7 +7,7 @@ from datetime import date
 from unittest.mock import ANY
 
 import pytest
-from conftest import load_file, run_query
+from conftest import load_file
 from prefect import flow
 from sqlalchemy.exc import IntegrityError
 
@@ -204,11 +204,11 @@ def test_a_load_that_breaks_off_leaves_what_was_there(land, query, monkeypatch):
 
 
 @pytest.fixture
-def impatient(database, monkeypatch):
+def impatient(monkeypatch):
     """The same waiting for a lock, but not for long."""
     limits = {"lock_attempt": "100ms", "lock_pause": "300ms", "lock_patience": "500ms"}
-    for name, value in limits.items():
-        run_query(database, f"alter database {database.db} set nyc_taxi.{name} = '{value}'")
+    options = " ".join(f"-c nyc_taxi.{name}={value}" for name, value in limits.items())
+    monkeypatch.setenv("PGOPTIONS", options)
     monkeypatch.setattr(load, "retry_delay_seconds", [0.5, 0.5, 0.5])
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 
@@ -22,11 +22,13 @@ import httpx
 import pandas as pd
 import pytest
 import yaml
+from dotenv import dotenv_values
 from sqlalchemy import text
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-"))
+HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
 DATABASES = count(1)
 
 
@@ -94,19 +96,43 @@ def pytest_sessionfinish():
         server.wait()
 
 
+@cache
+def start_postgres() -> Settings:
+    """Start a PostgreSQL server; return the settings of an empty database."""
+    settings = read_settings().model_copy(update={"db": "empty"})
+    embedded_postgres.start(HOME / "postgres", settings.port, settings.host)
+    embedded_postgres.prepare(HOME / "postgres", settings)
+    return settings
+
+
 def start_prefect_server() -> subprocess.Popen:
-    """On SQLite, so that it need not wait for PostgreSQL; test_serve.py has one on PostgreSQL."""
+    """On a database of its own in that PostgreSQL, made by the scripts of docker-compose.yml."""
+    superuser = embedded_postgres.superuser(HOME / "postgres", start_postgres())
+    environment = {
+        "PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}",
+        "PGHOST": superuser.host,
+        "PGPORT": str(superuser.port),
+        "PGPASSWORD": superuser.password.get_secret_value(),
+        "POSTGRES_USER": superuser.user,
+        "POSTGRES_DB": superuser.db,
+    }
+    for name in ("make_secrets", "create_prefect"):
+        script = compose_script(name, HOME)
+        subprocess.run(["bash", "-ec", script], env=os.environ | environment, check=True)
     return start_service(
         "prefect",
         PREFECT_SERVER_API_HOST="127.0.0.1",
-        PREFECT_SERVER_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{HOME}/prefect.db",
+        PREFECT_SERVER_DATABASE_HOST=superuser.host,
+        PREFECT_SERVER_DATABASE_PORT=str(superuser.port),
+        PREFECT_SERVER_DATABASE_PASSWORD=dotenv_values(HOME / "prefect.env")[
+            "PREFECT_SERVER_DATABASE_PASSWORD"
+        ],
     )
 
 
 @pytest.fixture(scope="session", autouse=True)
 def home():
     """The folder of the whole suite's files."""
-    HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
     yield HOME
     shutil.rmtree(HOME, ignore_errors=True)
 
@@ -146,10 +172,7 @@ def postgres():
 
     As in all that follows, the role of the settings owns its databases and nothing more.
     """
-    settings = read_settings().model_copy(update={"db": "empty"})
-    embedded_postgres.start(HOME / "postgres", settings.port, settings.host)
-    embedded_postgres.prepare(HOME / "postgres", settings)
-    yield settings
+    yield start_postgres()
     embedded_postgres.stop(HOME / "postgres")
 
 
@@ -160,7 +183,7 @@ def superuser(postgres) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def prefect_server():
+def prefect_server(postgres):
     """A Prefect server for the whole suite; returns its API's URL."""
     [server] = SERVERS
     url = os.environ["PREFECT_API_URL"]

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import compose_script, run_outside_transaction, run_query
+from conftest import compose_script, run_query
 from pydantic import SecretStr
 
 from flows.laptop import postgres as embedded_postgres
@@ -106,27 +106,16 @@ class TestDockerCompose:
         assert secrets["PREFECT_SERVER_API_AUTH_STRING"] == credential
         assert secrets["PREFECT_SERVER_DATABASE_PASSWORD"] not in credential
 
-    def test_prefects_role_owns_its_database_and_nothing_more(self, superuser, tmp_path):
-        (tmp_path / "prefect.env").write_text("PREFECT_SERVER_DATABASE_PASSWORD=s3cret\n")
-        environment = {
-            "PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}",
-            "PGHOST": superuser.host,
-            "PGPORT": str(superuser.port),
-            "PGPASSWORD": superuser.password.get_secret_value(),
-            "POSTGRES_USER": superuser.user,
-            "POSTGRES_DB": superuser.db,
-        }
-        script = compose_script("create_prefect", tmp_path)
-        subprocess.run(["bash", "-ec", script], env=os.environ | environment, check=True)
-        role = {"user": "prefect", "db": "prefect", "password": SecretStr("s3cret")}
-        prefect = superuser.model_copy(update=role)
+    @pytest.mark.usefixtures("prefect_server")
+    def test_prefects_role_owns_its_database_and_nothing_more(self, superuser):
+        """It is the suite's server that runs on the database which the script has made."""
         owned = (
-            "select datname, not (rolsuper or rolcreatedb or rolcreaterole) from pg_database "
-            "join pg_roles on pg_roles.oid = datdba where rolname = current_user"
+            "select rolname, rolsuper or rolcreatedb or rolcreaterole from pg_database "
+            "join pg_roles on pg_roles.oid = datdba where datname = 'prefect'"
         )
-        assert run_query(prefect, owned) == [("prefect", True)]
-        run_query(prefect, "create extension pg_trgm")
-        run_outside_transaction(superuser, "drop database prefect", "drop role prefect")
+        assert run_query(superuser, owned) == [("prefect", False)]
+        others = "select count(*) from pg_database where datdba = 'prefect'::regrole"
+        assert run_query(superuser, others) == [(1,)]
 
     def test_its_superuser_has_no_password_and_its_owner_owns_the_warehouse_alone(self, own_server):
         """The script of the container, run on a new server of this machine."""

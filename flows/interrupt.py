@@ -44,6 +44,8 @@ def end_on_signals(message: str = MESSAGE) -> None:
 
     A signal that is ignored stays so: nohup ignores SIGHUP.
     """
+    # dbt makes semaphores, and Python a process that complains of them where nobody frees them.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)

@@ -1,17 +1,24 @@
-"""The report: it says what SQL says, needs no network, and takes nothing that data says as HTML."""
+"""The report: it says what SQL says, needs no network, and takes no data as HTML."""
 
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, point_to
+from conftest import build_by_hand, load_file, point_to, run_query
+from plotly.offline import get_plotlyjs
 from sqlalchemy import text
 
 from flows import report
+from flows.build import relations
 from flows.laptop.sample import sample_month
+from flows.report.charts import days_chart
+from flows.report.facts import Facts, read_facts
+from flows.report.words import dollars, names_of
 from flows.summary import Summary
 from flows.warehouse import connect
 
@@ -21,12 +28,11 @@ NASTY = "<script>alert('zone')</script> | & \"Co\""
 
 @pytest.fixture(scope="module")
 def built(new_database, prefect_server):
-    """A warehouse with two months in it, built once; tests may only read it."""
+    """A warehouse with two months in it, built once; tests may only read it. March is a sample."""
     settings = new_database()
     point_to(settings)
     for month, rows in ((JANUARY, 4_000), (MARCH, 1_000)):
-        path = sample_month(month, rows)
-        load_file(path, month)
+        load_file(sample_month(month, rows), month, is_sample=month == MARCH)
     build_by_hand(settings)
     with connect(settings) as connection, connection.begin():
         # 236 is among the busiest zones of the samples
@@ -53,17 +59,14 @@ def page(built, folder) -> str:
 
 
 @pytest.fixture
-def facts(built) -> report.Facts:
+def facts(built) -> Facts:
     with connect(built) as connection:
-        return report.read_facts(connection, "yellow_taxi_trips")
-
-
-def text_of(page: str, identifier: str) -> str:
-    return re.search(rf'<script type="[a-z/]+" id="{identifier}">(.*?)</script>', page)[1]
+        return read_facts(connection)
 
 
 def charts_of(page: str) -> dict:
-    return json.loads(text_of(page, "charts"))
+    pattern = r'<script type="application/json" id="charts">(.*?)</script>'
+    return json.loads(re.search(pattern, page)[1])
 
 
 def test_it_says_what_sql_says(page, built):
@@ -78,8 +81,8 @@ def test_it_says_what_sql_says(page, built):
         flagged = connection.scalar(
             text("select count(*) from yellow_taxi_trips where has_negative_amount")
         )
-    for said in (f"{trips:,}", f"${revenue:,.0f}", f"${fare:,.2f}", f"{tips:.1%}"):
-        assert f"<b>{said}</b>" in page
+    for number in (f"{trips:,}", f"${revenue:,.0f}", f"${fare:,.2f}", f"{tips:.1%}"):
+        assert f"<b>{number}</b>" in page
     assert "January 2021, March 2021" in page
     assert f'<td class="number">{flagged:,}</td>' in page
     assert "5,000" in page  # raw rows of both months
@@ -103,23 +106,136 @@ def test_an_hour_of_the_week_is_that_of_an_average_day(facts):
 
 
 def test_it_needs_no_network(page):
-    assert not re.search(r"(?:src|href)\s*=|@import|url\(|https?://", page)
-    assert len(page) < 3_000_000
+    """Plotly's script is in the page, and the browser is to refuse whatever it would fetch."""
+    before, script, after = page.partition(get_plotlyjs())
+    assert script
+    assert not re.search(r"(?:src|href)\s*=|@import|url\(|https?://", before + after)
+    [policy] = re.findall(r'"Content-Security-Policy"\s+content="(.*?)"', before)
+    assert policy.split("; ") == [
+        *("default-src 'none'", "script-src 'unsafe-inline'", "style-src 'unsafe-inline'"),
+        "img-src data:",
+    ]
+    assert len(page) < 6_000_000
 
 
-def test_what_data_says_is_no_html(page):
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desktop"])
+def test_a_browser_draws_every_chart_and_fetches_nothing(page, tmp_path, width):
+    """The browser notes how wide the page is, and what it fetches or has been kept from fetching."""
+    watch = """<script>
+        let blocked = 0;
+        document.addEventListener("securitypolicyviolation", () => blocked++);
+        addEventListener("load", () => setTimeout(() => {
+            const fetched = performance.getEntriesByType("resource").length;
+            const room = innerWidth - document.documentElement.scrollWidth;
+            document.body.dataset.seen = [blocked, fetched, room];
+        }, 500));
+    </script>"""
+    watched = tmp_path / "page.html"
+    watched.write_text(page.replace("<head>", f"<head>{watch}"))
+    drawn = subprocess.run(
+        [
+            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *("--disable-background-networking", "--no-first-run", "--virtual-time-budget=20000"),
+            *("--hide-scrollbars", f"--window-size={width},2000"),
+            f"--user-data-dir={tmp_path / 'browser'}",
+            watched.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+    for chart in charts_of(page):
+        assert re.search(rf'<div class="chart js-plotly-plot" id="{chart}"', drawn), chart
+    assert re.search(r'data-seen="(.*?)"', drawn)[1] == "0,0,0"
+
+
+def test_data_is_not_taken_as_html(page):
     assert "<script>alert" not in page
     labels = charts_of(page)["zones"]["data"][1]["text"]
     assert "&lt;script&gt;alert(&#x27;zone&#x27;)&lt;/script&gt; | &amp; &quot;Co&quot;" in labels
 
 
-def test_the_artifact_says_the_same(page, facts, api):
-    found = api("artifacts/latest")
-    [said] = [artifact["data"] for artifact in found if artifact["key"] == "report"]
-    assert f"**{facts.totals['trips']:,.0f}** trips" in said
-    assert "| All months | 5,000 |" in said
-    assert "<script>" not in said
-    assert "&lt;script&gt;alert('zone')&lt;/script&gt; \\| &amp;" in said
+def cells(row: str) -> list[str]:
+    """Of a row of a table in Markdown."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
+@pytest.fixture
+def artifact(page, api) -> str:
+    [data] = [found["data"] for found in api("artifacts/latest") if found["key"] == "report"]
+    return data
+
+
+def test_the_artifact_has_the_tables_and_a_link_to_the_page(artifact, folder):
+    rows = [cells(line) for line in artifact.splitlines() if line.startswith("|")]
+    assert ["All months (with samples)", "5,000"] in [row[:2] for row in rows]
+    assert f"]({(folder / 'report.html').as_uri()})" in artifact
+    assert "<script>" not in artifact
+    assert "&lt;script&gt;alert('zone')&lt;/script&gt; \\| &amp;" in artifact
+
+
+def test_a_sample_is_called_one_wherever_its_sums_are(page, artifact):
+    is_one = "2021-03 is a sample of made-up trips: its sums are not New York"
+    assert is_one in page
+    assert is_one in artifact
+    for text_of_it in (page, artifact):
+        assert "March 2021 (sample)" in text_of_it
+        assert "January 2021 (sample)" not in text_of_it
+        assert "All months (with samples)" in text_of_it
+    told = charts_of(page)["days"]["data"][0]["hovertext"]
+    assert {"(sample)" in day for day in told if "March" in day} == {True}
+    assert {"(sample)" in day for day in told if "January" in day} == {False}
+
+
+def test_without_a_sample_nothing_is_called_one(facts):
+    real = replace(facts, accounting=facts.accounting.assign(is_sample=False))
+    assert "(sample" not in report.markdown(real)
+    assert 'class="sample"' not in report.page(real, "yellow_taxi_trips")
+
+
+def test_several_samples_are_named_together(facts):
+    made_up = replace(facts, accounting=facts.accounting.assign(is_sample=True))
+    assert made_up.about_samples.startswith("2021-01, 2021-03 are samples of made-up trips: their")
+
+
+def test_pairs_without_a_known_zone_are_counted_and_do_not_lead(warehouse, january, query):
+    query(
+        "insert into zone_pairs (dataset, source_month, pickup_location_id, dropoff_location_id,"
+        " trips, revenue) values ('yellow', '2021-02-01', 264, 264, 90000, 1),"
+        " ('yellow', '2021-02-01', null, 265, 8000, 1), ('yellow', '2021-02-01', 264, 1, 7000, 1)"
+    )
+    [(unknown,)] = query(
+        "select sum(trips) from zone_pairs where coalesce(pickup_location_id, 264) >= 264"
+        " and coalesce(dropoff_location_id, 264) >= 264"
+    )
+    with connect(warehouse) as connection:
+        facts = read_facts(connection)
+    assert facts.zone_pairs["title"].iloc[0] == "Unknown (NV) → Newark Airport"
+    assert not any(re.search("(Unknown|Not).* → .*Unk", pair) for pair in facts.zone_pairs["title"])
+    assert facts.totals["trips_without_zones"] == unknown >= 98_000
+    words = " ".join(report.page(facts, "yellow_taxi_trips").partition("<noscript>")[0].split())
+    assert f"Left out: {unknown:,} trips without a known zone." in words
+
+
+def test_without_a_known_zone_the_chart_of_pairs_is_left_out(facts):
+    none = replace(facts, zone_pairs=facts.zone_pairs[:0])
+    assert set(charts_of(report.page(none, ""))) == {"days", "hours", "zones", "payments"}
+
+
+def test_every_flag_of_the_trips_is_counted(built, facts):
+    [(flags,)] = run_query(
+        built,
+        "select array_agg(attname::text order by attnum) from pg_attribute where attnum > 0"
+        " and attrelid = 'yellow_taxi_trips'::regclass and atttypid = 'bool'::regtype",
+    )
+    assert list(facts.flags["flag"]) == flags
+
+
+def test_the_views_of_the_report_are_in_staging():
+    views = {name for name in relations("yellow_taxi_trips") if ".report_" in name}
+    assert "staging.report_days" in views
+    assert {name.partition(".")[0] for name in views} == {"staging"}
 
 
 @pytest.mark.usefixtures("page")
@@ -136,34 +252,35 @@ def test_a_warehouse_without_trips(warehouse, january, query):
 
 def drawn_now(settings) -> str:
     with connect(settings) as connection:
-        facts = report.read_facts(connection, "yellow_taxi_trips")
+        facts = read_facts(connection)
     assert "n/a" in report.markdown(facts)
-    content = report.page(facts)
+    content = report.page(facts, "yellow_taxi_trips")
+    assert "<b>n/a</b>" in content
     assert charts_of(content) == {}
     return content
 
 
 def test_a_single_day_is_a_chart(facts):
     one = facts.days.iloc[:1]
-    chart = report.days_chart(replace(facts, days=one))
+    chart = days_chart(replace(facts, days=one))
     assert list(chart.data[0].y) == [one["trips"].item()]
 
 
 def test_the_terminal_says_where_the_page_is(facts, built):
     accounting = facts.accounting.rename(columns={"source_month": "month"})
-    summary = Summary(built.url, "yellow_taxi_trips", accounting, [])
+    summary = Summary(built.url, "yellow_taxi_trips", accounting, [], [], has_changed=True)
     assert "Look at it" not in str(summary)
     assert f"Look at it:  {report.PAGE}\n" in str(replace(summary, report=report.PAGE))
 
 
 def test_runs_of_months():
     months = [date(2020, 11, 1), date(2020, 12, 1), date(2021, 1, 1), MARCH]
-    assert report.names_of(months) == "November 2020 to January 2021, March 2021"
-    assert report.names_of([]) == "no month yet"
+    assert names_of(months) == "November 2020 to January 2021, March 2021"
+    assert names_of([]) == "no month yet"
 
 
 @pytest.mark.parametrize(
-    ("amount", "said"), [(1234.5, "$1,234"), (-16301.04, "-$16,301"), (None, "n/a")]
+    ("amount", "written"), [(1234.5, "$1,234"), (-16301.04, "-$16,301"), (None, "n/a")]
 )
-def test_money(amount, said):
-    assert report.dollars(amount) == said
+def test_money(amount, written):
+    assert dollars(amount) == written

@@ -1,0 +1,10 @@
+select
+    source_month,
+    is_sample,
+    raw_rows,
+    trips,
+    zero_passenger_trips,
+    rejected_trips,
+    malformed_lines
+from {{ ref('trip_accounting') }}
+where dataset = 'yellow'

@@ -1,0 +1,11 @@
+select
+    row_number() over (
+        order by trips desc, pickup_location_id asc, dropoff_location_id asc
+    ) as place,
+    pickup_zone || ' → ' || dropoff_zone as title,
+    trips,
+    revenue
+from {{ ref('report_named_zone_pairs') }}
+where has_known_zone
+order by place
+limit 10

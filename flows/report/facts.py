@@ -1,0 +1,87 @@
+"""What the report shows, read from the views in dbt_project/models/reports."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import pandas as pd
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the page shows. Money is in dollars; a share is a number from 0 to 1.
+
+    A ranking has the columns title, trips and revenue, and the most trips first.
+    """
+
+    accounting: pd.DataFrame  # one row per month; the columns of the view report_months
+    totals: pd.Series  # of all months; the columns of the view report_totals
+    days: pd.DataFrame  # one row per day of the loaded months: day, trips, revenue
+    hours: pd.DataFrame  # one row per weekday, one column per hour: trips on an average such day
+    zones: pd.DataFrame  # ranking, by zone of the pickup
+    zone_pairs: pd.DataFrame  # ranking
+    payments: pd.DataFrame  # ranking
+    flags: pd.DataFrame  # one row per flag: flag, meaning, trips
+
+    @property
+    def months(self) -> list[date]:
+        """The months that are loaded."""
+        return list(self.accounting["source_month"])
+
+    @property
+    def samples(self) -> list[date]:
+        """The months that are samples of made-up trips."""
+        return list(self.accounting.loc[self.accounting["is_sample"].astype(bool), "source_month"])
+
+    @property
+    def about_samples(self) -> str:
+        """That the sums of samples are not New York's; nothing where there is no sample."""
+        names = ", ".join(f"{month:%Y-%m}" for month in self.samples)
+        match len(self.samples):
+            case 0:
+                return ""
+            case 1:
+                return f"{names} is a sample of made-up trips: its sums are not New York's."
+            case _:
+                return f"{names} are samples of made-up trips: their sums are not New York's."
+
+    @property
+    def trips_outside(self) -> int:
+        """Trips whose pickup is in none of the loaded months."""
+        return int(self.totals["trips"] - self.days["trips"].sum())
+
+
+def read_facts(connection: Connection) -> Facts:
+    """Read what the page shows, all of it as of one moment."""
+    # Else another run could change a month between two of the queries.
+    connection = connection.execution_options(isolation_level="REPEATABLE READ")
+
+    def read(view: str, order: str) -> pd.DataFrame:
+        query = text(f"select * from staging.{view} order by {order}")  # noqa: S608
+        return pd.read_sql(query, connection)
+
+    accounting = read("report_months", "source_month")
+    days = read("report_days", "day")
+    return Facts(
+        accounting,
+        read("report_totals", "trips").iloc[0],
+        days,
+        on_an_average_day(read("report_hours", "weekday, hour_of_day"), days),
+        *(
+            read(ranking, "place").drop(columns="place")
+            for ranking in ("report_zones", "report_zone_pairs", "report_payments", "report_flags")
+        ),
+    )
+
+
+def on_an_average_day(hours: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
+    """Trips by weekday and hour, for one day of each weekday.
+
+    Sums would compare the five Mondays of a month with its four Tuesdays.
+    """
+    weekdays = list(range(1, 8))
+    trips = hours.pivot_table(
+        index="weekday", columns="hour_of_day", values="trips", aggfunc="sum"
+    ).reindex(index=weekdays, columns=list(range(24)))
+    how_many = days["day"].map(date.isoweekday).value_counts().reindex(weekdays)
+    return trips.fillna(0).div(how_many, axis=0).fillna(0)

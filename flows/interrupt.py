@@ -79,7 +79,7 @@ def end(number: int, message: str) -> NoReturn:
     clear = "\r\x1b[K\x1b[?25h" if os.isatty(terminal) else ""
     with suppress(OSError):  # the terminal may be gone
         os.write(terminal, f"{clear}{message}\n".encode())
-    for job, seconds in ((clean_up, 1.5), (cancel_queries, 0.5)):  # dbt may have begun another
+    for job, seconds in ((clean_up, 1.2), (cancel_queries, 0.4)):  # dbt may have begun another
         thread = threading.Thread(target=job, daemon=True)
         thread.start()
         thread.join(seconds)

@@ -38,7 +38,7 @@ POLL_SECONDS = 3
 @flow(
     name="backfill",
     flow_run_name=run_name,
-    task_runner=ThreadPoolTaskRunner[Any](max_workers=MOST_WAITED_FOR),
+    task_runner=ThreadPoolTaskRunner(max_workers=MOST_WAITED_FOR),  # type: ignore[arg-type]
     on_failure=[alert],
     on_crashed=[alert],
 )

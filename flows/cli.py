@@ -70,7 +70,8 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     from flows.datasets import absolute
     from flows.settings import ROOT
 
-    parameters = command.parameters | {"source": absolute(command.parameters["source"])}
+    source = command.parameters["source"]
+    parameters = command.parameters | {"source": source and absolute(source)}
     os.chdir(ROOT)  # Prefect reads the settings in pyproject.toml from the folder that it starts in
     os.environ.setdefault("DO_NOT_TRACK", "1")  # as pyproject.toml has it for Prefect's server
     if not command.verbose:

@@ -1,28 +1,15 @@
--- Which row of which file is a trip from? Here for the first trip of the newest month; put any
--- trip_id in its place.
-with trip as (
-
-    select
-        source_month,
-        source_row,
-        load_id
-    from {{ ref('yellow_taxi_trips') }}
-    where trip_id = (
-        select min(trip_id) from {{ ref('yellow_taxi_trips') }}
-        where source_month = (select max(source_month) from {{ ref('trip_accounting') }})
-    )
-
-)
-
+-- Which row of which file is a trip from? Here for the first trip; put any trip_id in its place.
 select
+    trips.trip_id,
     loads.source,
     loads.finished_at as loaded_at,
-    raw_rows.source_row,
-    raw_rows.*
-from trip
+    trips.source_row,
+    jsonb_strip_nulls(to_jsonb(raw_rows.*)) as raw_values
+from {{ ref('yellow_taxi_trips') }} as trips
 inner join {{ source('tlc', 'yellow_tripdata') }} as raw_rows
     on
-        trip.source_month = raw_rows.source_month
-        and trip.source_row = raw_rows.source_row
+        trips.source_month = raw_rows.source_month
+        and trips.source_row = raw_rows.source_row
 inner join {{ ref('stg_tlc__loads') }} as loads
-    on trip.load_id = loads.load_id
+    on trips.load_id = loads.load_id
+where trips.trip_id = (select min(first_trips.trip_id) from {{ ref('yellow_taxi_trips') }} as first_trips)

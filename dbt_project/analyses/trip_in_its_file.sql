@@ -12,4 +12,7 @@ inner join {{ source('tlc', 'yellow_tripdata') }} as raw_rows
         and trips.source_row = raw_rows.source_row
 inner join {{ ref('stg_tlc__loads') }} as loads
     on trips.load_id = loads.load_id
-where trips.trip_id = (select min(first_trips.trip_id) from {{ ref('yellow_taxi_trips') }} as first_trips)
+where
+    trips.trip_id = (
+        select min(first_trips.trip_id) from {{ ref('yellow_taxi_trips') }} as first_trips
+    )

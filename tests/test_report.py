@@ -121,7 +121,7 @@ def test_it_needs_no_network(page):
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 @pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desktop"])
 def test_a_browser_draws_every_chart_and_fetches_nothing(page, tmp_path, width):
-    """The browser notes how wide the page is, and what it fetches or has been kept from fetching."""
+    """The page notes how wide it is, what it fetches, and what it is kept from fetching."""
     watch = """<script>
         let blocked = 0;
         document.addEventListener("securitypolicyviolation", () => blocked++);

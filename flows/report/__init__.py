@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
@@ -76,7 +75,7 @@ def page(facts: Facts, table_name: str) -> str:
         accounting=accounting_table(facts),
         flags=flags_table(facts),
         of_text=OF_TEXT,
-        plotly=Markup(get_plotlyjs()),  # noqa: S704, it is not data
+        plotly=get_plotlyjs(),
         charts=charts(facts),
         themes={name: theme(name) for name in COLOURS},
     )

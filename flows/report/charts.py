@@ -152,6 +152,7 @@ def marked_days(months: list[date]) -> list[date]:
 def hours_chart(facts: Facts) -> go.Figure:
     """A heat map: one row per weekday, one column per hour."""
     trips = facts.hours.to_numpy().tolist()
+    most = max(map(max, trips))  # without it, Plotly takes no notice of the least, which is 0
     told = [
         [
             f"<b>{weekday}, {hour_of(hour)}</b><br>{count(trips)} trips"
@@ -181,7 +182,7 @@ def hours_chart(facts: Facts) -> go.Figure:
     bar = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.14, "yanchor": "top"}
     bar |= {"thickness": 8, "len": 0.6, "title": title}
     bar |= {"nticks": 5, "tickformat": "~s", "ticklabeloverflow": "allow"}
-    return figure.update_layout(height=340, coloraxis={"cmin": 0, "colorbar": bar})
+    return figure.update_layout(height=340, coloraxis={"cmin": 0, "cmax": most, "colorbar": bar})
 
 
 def ranking(ranked: pd.DataFrame, all_trips: int) -> go.Figure:
@@ -189,7 +190,7 @@ def ranking(ranked: pd.DataFrame, all_trips: int) -> go.Figure:
     titles, trips = ranked["title"].tolist(), ranked["trips"].tolist()
     rows = list(range(len(ranked)))
     told = [
-        f"<b>{escape(title)}</b><br>{count(n)} trips, {part(n, all_trips)} of all"
+        f"<b>{escape(title, quote=False)}</b><br>{count(n)} trips, {part(n, all_trips)} of all"
         f"<br>{dollars(revenue)}"
         for title, n, revenue in zip(titles, trips, ranked["revenue"], strict=True)
     ]
@@ -208,7 +209,7 @@ def ranking(ranked: pd.DataFrame, all_trips: int) -> go.Figure:
     labels = go.Scatter(
         x=[0] * len(rows),
         y=[row - 0.12 for row in rows],
-        text=[escape(shortened(title)) for title in titles],
+        text=[escape(shortened(title), quote=False) for title in titles],
         mode="text",
         textposition="middle right",
         cliponaxis=False,

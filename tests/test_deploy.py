@@ -37,7 +37,8 @@ def test_a_deployment_says_what_it_does_and_what_each_parameter_means(deployed, 
     assert deployment["description"]
     assert deployment["tags"]
     properties = deployment["parameter_openapi_schema"]["properties"]
-    assert list(properties) == list(FLOWS[name].parameters.properties)
+    in_order = sorted(properties, key=lambda name: properties[name]["position"])
+    assert in_order == list(FLOWS[name].parameters.properties)
     assert all(parameter["description"] for parameter in properties.values())
 
 

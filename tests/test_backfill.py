@@ -7,6 +7,7 @@ import threading
 from datetime import date
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from conftest import free_port, point_to, run_query, start_service, wait_until
 
@@ -78,6 +79,9 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
         second = backfill("2020-01..2020-12", f"{folder}/{{month}}.csv.gz", return_state=True)
     finally:
         for worker in workers:
+            if worker.poll() is None:  # its runs would outlive it
+                for process in psutil.Process(worker.pid).children(recursive=True):
+                    process.kill()
             worker.kill()
             worker.wait()
     return SimpleNamespace(

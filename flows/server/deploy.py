@@ -51,7 +51,7 @@ def save_deployments() -> None:
     """Create the deployments of `prefect.yaml`, or replace them; only the command line reads it.
 
     Raises:
-        PipelineError: Prefect refuses one; the message ends with the last line of its output.
+        PipelineError: Prefect refuses one; the message has its output, in one line.
     """
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     result = subprocess.run(
@@ -59,13 +59,14 @@ def save_deployments() -> None:
         cwd=ROOT,
         # Each worker fills in where the project is on its machine; ours must not be written down.
         env={name: value for name, value in os.environ.items() if name != "TAXI_PROJECT"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         check=False,
     )
     if result.returncode:
-        reason = result.stdout.strip().rpartition("\n")[2] or f"exit code {result.returncode}"
+        # It is the first lines that name the reason; the logs are on standard error.
+        output = " ".join((result.stdout or result.stderr).split())
+        reason = output[:500] or f"exit code {result.returncode}"
         raise PipelineError(f"prefect deploy --all failed: {reason}")
 
 

@@ -80,11 +80,11 @@ lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows
 		pyproject.toml
 
 clean: down  ## delete what can be made again: the environment, downloads, samples, dbt's output
-	rm -rf .venv data/downloads data/samples data/bench dbt_project/target dbt_project/logs \
+	rm -rf .venv data/downloads data/samples data/bench data/dbt dbt_project/target dbt_project/logs \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 delete-data: $(INSTALLED)  ## delete the embedded warehouse with all its months: asks, or YES=1
-	@$(BIN)/python -m flows.laptop.postgres delete $(if $(YES),--yes)
+	@$(BIN)/python -m flows.laptop.postgres delete $(if $(filter 1 yes,$(YES)),--yes)
 
 # The lock file names every package's version and hashes. uv installs it in seconds, pip in minutes.
 # The .pth file puts the project on the path of every Python program of the environment, dbt too,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg2
 import yaml
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -29,6 +30,7 @@ from flows.warehouse import (
     current_url,
     driver_of,
     ensure_warehouse,
+    explained,
     warehouse_in_environment,
 )
 
@@ -88,8 +90,11 @@ def prepare_warehouse(table_name: str) -> None:
     ensure_warehouse()
     with connect() as connection:
         driver = driver_of(connection)
-        with driver, driver.cursor() as cursor:
-            prepare(cursor, relations(table_name))
+        try:
+            with driver, driver.cursor() as cursor:
+                prepare(cursor, relations(table_name))
+        except psycopg2.Error as error:
+            raise explained(error, "the raw schema can't be made") from None
 
 
 def relations(table_name: str) -> list[str]:
@@ -133,7 +138,7 @@ def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
     return nodes
 
 
-@task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE)
+@task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE, **RETRIES)
 def check_freshness(table_name: str) -> None:
     """Run `dbt source freshness`, and log how old the newest month is; as a warning if stale."""
     with dbt_on(current_url(), table_name) as dbt:
@@ -142,6 +147,8 @@ def check_freshness(table_name: str) -> None:
         newest, loaded_at = connection.exec_driver_sql(
             "select max(source_month), max(finished_at) from raw.loads"
         ).one()
+    if newest is None:
+        return
     days = (datetime.now(UTC).date() - newest).days
     get_run_logger().log(
         logging.WARNING if is_stale else logging.INFO,

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from flows.errors import PipelineError, UsageError, is_url
+from flows.errors import PipelineError, UsageError, is_url, shorten
 from flows.formats import RESERVED
 from flows.laptop.sample import sample_month
 from flows.parameters import SAMPLE
@@ -98,6 +98,17 @@ def read_datasets(path: Path) -> dict[str, Dataset]:
     return TypeAdapter(dict[str, Dataset]).validate_python(named)
 
 
+def check_dataset(name: str) -> str:
+    """Return the name of a dataset.
+
+    Raises:
+        UsageError: there is no such dataset.
+    """
+    if name not in DATASETS:
+        raise UsageError(f"{shorten(name)!r} is not a dataset: choose of {', '.join(DATASETS)}")
+    return name
+
+
 def absolute(source: str) -> str:
     """A source that means the same from whatever folder it is read."""
     is_elsewhere = source == SAMPLE or is_url(source)
@@ -105,3 +116,6 @@ def absolute(source: str) -> str:
 
 
 DATASETS = read_datasets(Path(__file__).with_suffix(".yml"))
+DatasetName = Annotated[
+    str, AfterValidator(check_dataset), Field(json_schema_extra={"enum": [*DATASETS]})
+]

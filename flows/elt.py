@@ -57,7 +57,7 @@ def elt(
     """
     asked = months_of(months, source, today())
     prepare_warehouse(table_name)
-    if months == LATEST:
+    if (months or "").strip() == LATEST:
         asked = [month for month in asked if is_published(DATASETS["yellow"].locate(month, source))]
         if not asked:
             warn_if_stale()

@@ -51,11 +51,15 @@ class CopyRefused(Exception):
 
 
 def loaded_months(dataset: str) -> set[date]:
-    """The months of a dataset that are in the raw table."""
+    """The months of a dataset that are in the raw table, without samples."""
     with connect() as connection:
         if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
             return set()
-        months = "select source_month from raw.loads where dataset = %s"
+        months = (
+            "select source_month from raw.loads where dataset = %s"
+            " group by source_month"
+            " having not (array_agg(is_sample order by load_id desc))[1]"
+        )
         return set(connection.exec_driver_sql(months, (dataset,)).scalars())
 
 
@@ -110,7 +114,7 @@ def load(
                     )
                 if present and not (present.is_sample or allow_fewer_rows):
                     refuse_fewer_rows(file, where, present.rows, rows)
-                swap(cursor, dataset, month, fresh)
+                swap(cursor, dataset, month, fresh, is_new=present is None)
                 cursor.execute(
                     "delete from raw.malformed_lines"
                     " where dataset = %s and source_month = %s and load_id <> %s",
@@ -374,7 +378,7 @@ class Stream:
         return chunk
 
 
-def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier) -> None:
+def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, is_new: bool) -> None:
     """Put the new table in the place of the month's partition, by raw.swap_month() in raw.sql."""
     run(
         cursor,
@@ -388,7 +392,7 @@ def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier) -> No
         "select raw.holders_of(array(select relid from pg_partition_tree(%s)))", [parent]
     )
     [(holders,)] = cursor.fetchall()
-    if holders:
+    if holders and not is_new:  # a new month waits for nobody
         get_run_logger().info("%s is locked by %s; waiting for it", parent, holders)
     run(
         cursor,

@@ -32,9 +32,13 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
         PipelineError: something is there already under a name of ours, and is not ours.
         TransientError: another session keeps the lock under which this is done.
     """
-    cursor.execute("select obj_description(to_regclass('raw.locks'), 'pg_class')")
-    [(comment,)] = cursor.fetchall()
-    if (comment or "").endswith(f"{VERSION} {MARK}"):
+    cursor.execute(
+        "select obj_description(to_regclass('raw.locks'), 'pg_class'),"
+        " (select bool_and(to_regclass('raw.' || name) is not null) from unnest(%s) as name)",
+        [[*COLUMNS]],
+    )
+    [(comment, is_complete)] = cursor.fetchall()
+    if is_complete and (comment or "").endswith(f"{VERSION} {MARK}"):
         refuse_what_is_not_ours(cursor, models)
         return
     try:
@@ -181,7 +185,12 @@ def upgrade_first_version(cursor: Cursor) -> None:
                 check (extract(day from source_month) = 1) not valid;
         alter table raw.loads alter dataset drop default;
         update raw.loads set is_sample = true where source ~ '/data/samples/[0-9]+_rows/';
-        alter table raw.malformed_lines add column dataset text not null default 'yellow';
+        alter table raw.malformed_lines
+            add column dataset text not null default 'yellow',
+            add constraint source_month_is_a_month
+                check (extract(day from source_month) = 1) not valid;
+        alter table raw.yellow_tripdata add constraint source_month_is_a_month
+            check (extract(day from source_month) = 1) not valid;
         alter table raw.malformed_lines alter dataset drop default;
         drop table if exists staging.built_months;
         """

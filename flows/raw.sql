@@ -28,7 +28,8 @@ create table if not exists raw.malformed_lines (
     source_month date not null,
     line_number bigint not null,
     line text not null,
-    reason text not null
+    reason text not null,
+    constraint source_month_is_a_month check (extract(day from source_month) = 1)
 );
 
 -- A row here is what two runs must not do at once. A row, not an advisory lock: those can be held by
@@ -42,6 +43,7 @@ create table if not exists staging.built_months (
     source_month date,
     load_id bigint not null,
     is_tested boolean not null default false,
+    constraint source_month_is_a_month check (extract(day from source_month) = 1),
     primary key (relation, dataset, source_month)
 );
 
@@ -78,53 +80,71 @@ $$;
 create or replace function raw.holders_of(tables regclass[]) returns text
 language sql stable as $$
     select string_agg(distinct format(
-        'process %s (%s, %s, since %s)', activity.pid, activity.usename,
+        'process %s (%s, %s%s)', activity.pid, activity.usename,
         coalesce(nullif(activity.application_name, ''), 'no name'),
-        to_char(activity.xact_start, 'HH24:MI:SS')
+        -- Not shown of other roles' sessions.
+        ', since ' || to_char(activity.xact_start, 'HH24:MI:SS')
     ), ', ')
     from pg_locks as locks
     inner join pg_stat_activity as activity on locks.pid = activity.pid
     where
         locks.granted
+        and locks.database = (select oid from pg_database where datname = current_database())
         and locks.relation = any(tables)
         and activity.pid <> pg_backend_pid()
 $$;
 
--- Lock tables, in the order given, so that readers never queue for long behind a lock that another
+-- Execute statements that lock tables, in the order given, so that readers never queue for long behind a lock that another
 -- session holds: a try of a second, a pause, and another try. The limits can be set, for a session
 -- (PGOPTIONS='-c nyc_taxi.lock_patience=10min' in .env) or, by a superuser, for a database.
 -- Raises lock_not_available, with the holders' names.
-create or replace function raw.lock_patiently(tables regclass[], mode text) returns void
+create or replace function raw.execute_patiently(statements text[], tables regclass[])
+returns void
 language plpgsql as $$
 declare
     patience interval := coalesce(nullif(current_setting('nyc_taxi.lock_patience', true), ''), '90s');
-    attempt interval := coalesce(nullif(current_setting('nyc_taxi.lock_attempt', true), ''), '1s');
+    -- More than PostgreSQL's deadlock_timeout, after which it ends an autovacuum that is in the way.
+    attempt interval := coalesce(nullif(current_setting('nyc_taxi.lock_attempt', true), ''), '1200ms');
     pause interval := coalesce(nullif(current_setting('nyc_taxi.lock_pause', true), ''), '2s');
     limit_before text := current_setting('lock_timeout');
     gives_up_at timestamptz := clock_timestamp() + patience;
-    holders text;
-    locked regclass;
+    attempt_ends_at timestamptz;
+    statement text;
 begin
     loop
         begin
-            perform set_config('lock_timeout', extract(epoch from attempt) * 1000 || 'ms', true);
-            foreach locked in array tables loop
-                execute format('lock table only %s in %s mode', locked, mode);
+            attempt_ends_at := clock_timestamp() + attempt;
+            foreach statement in array statements loop
+                perform set_config('lock_timeout', greatest(
+                    1, round(extract(epoch from attempt_ends_at - clock_timestamp()) * 1000)
+                ) || 'ms', true);
+                execute statement;
             end loop;
             perform set_config('lock_timeout', limit_before, true);
             return;
         exception when lock_not_available then
-            holders := coalesce(raw.holders_of(tables), 'a session that has just ended');
             if clock_timestamp() > gives_up_at then
                 raise lock_not_available using message = format(
                     '%s is locked by %s. End that session''s transaction, or run again later',
-                    tables[1], holders
+                    tables[1], coalesce(raw.holders_of(tables), 'a session that has just ended')
                 );
             end if;
         end;
         perform pg_sleep_for(pause);
     end loop;
 end
+$$;
+
+create or replace function raw.lock_patiently(tables regclass[], mode text) returns void
+language sql as $$
+    select raw.execute_patiently(
+        array(
+            select format('lock table only %s in %s mode', name, mode)
+            from unnest(tables) with ordinality as each (name, place)
+            order by place
+        ),
+        tables
+    )
 $$;
 
 -- What a month's partition of a table is called; it is in the schema of the table that fills it.
@@ -360,9 +380,10 @@ begin
         if is_same then
             return false;
         end if;
-        perform raw.lock_patiently(array[existing], 'access exclusive');
         begin
-            execute format('create or replace view %s as %s', name, definition);
+            perform raw.execute_patiently(
+                array[format('create or replace view %s as %s', name, definition)], array[existing]
+            );
             return true;
         exception when invalid_table_definition then
             -- Columns go or change; only what nobody reads can be made from the beginning.

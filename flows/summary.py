@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL, column, func, select, table, text
 
 from flows.build import Build
+from flows.errors import RETRIES
 from flows.land import Landed
 from flows.progress import ONLY_LOG, reporting
 from flows.warehouse import address, connect
@@ -101,7 +102,7 @@ def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
     return [*stages, Stage("build", build.seconds, trips)]
 
 
-@task(name="summarise", task_run_name="summarise", cache_policy=NO_CACHE)
+@task(name="summarise", task_run_name="summarise", cache_policy=NO_CACHE, **RETRIES)
 def summarise(
     months: list[date], table_name: str, build: Build, landed: list[Landed] | None = None
 ) -> Summary:

@@ -28,7 +28,13 @@ SCHEMAS = ("raw", "staging", "trip_months", "public")  # what the flows and dbt 
 BUSY = ("too many clients", "starting up", "shutting down", "in recovery mode", "reserved for")
 PASSING = (
     *(*BUSY, "onnection refused", "server closed the connection", "terminating connection"),
-    *("connection already closed", "connection has been closed", "lock timeout", "deadlock"),
+    *(
+        "connection already closed",
+        "connection has been closed",
+        "lock timeout",
+        "deadlock",
+        "is locked by",
+    ),
     *("timeout expired", "Temporary failure in name resolution", "Connection reset"),
     *("Network is unreachable", "No route to host"),
 )

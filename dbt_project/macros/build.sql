@@ -8,6 +8,8 @@
     {%- if not execute or flags.WHICH not in ('build', 'run', 'seed') -%} {{ return('') }} {%- endif -%}
     {%- if ask("to_regclass('raw.loads') is null") -%}
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
+    {%- elif ask("not exists (select from raw.loads)") -%}
+        {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
     {%- elif ask("to_regclass('staging.built_shapes') is null") -%}
         {{ exceptions.raise_compiler_error("an earlier version made this warehouse: `make run` upgrades it") }}
     {%- endif -%}

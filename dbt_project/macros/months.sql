@@ -1,6 +1,6 @@
 {#-
     The months, as rows of (dataset, source_month, load_id), that have been loaded since the relation
-    was last built, or all of them. A month without a load_id is gone from the raw table.
+    was last built (for what is made of the trips: built since), or all of them. A month without a load_id is gone from the raw table.
 -#}
 {% macro changed_months(relation, all_months) %}
     {%- set query -%}
@@ -13,8 +13,13 @@
                 dataset,
                 source_month,
                 max(load_id) as load_id
+            {% if config.get('meta').dataset -%}
             from {{ source('tlc', 'loads') }}
-            {{ "where dataset = '" ~ config.get('meta').dataset ~ "'" if config.get('meta').dataset }}
+            where dataset = '{{ config.get('meta').dataset }}'
+            {%- else -%}
+            from staging.built_months
+            where relation in ('{{ tables_of_trips() | join("', '") }}')
+            {%- endif %}
             group by dataset, source_month
         ) as loaded
         full outer join (
@@ -24,6 +29,17 @@
         order by dataset, source_month
     {%- endset -%}
     {{ return(run_query(query).rows) }}
+{% endmacro %}
+
+
+{#- The trips' tables. What is made of them goes by what they were built of, and not by raw.loads: a
+    month may have been loaded again since, and the next build is for that. -#}
+{% macro tables_of_trips() %}
+    {%- set names = [] -%}
+    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.config.meta.dataset -%}
+        {%- do names.append(node.schema ~ '.' ~ node.alias) -%}
+    {%- endfor -%}
+    {{ return(names) }}
 {% endmacro %}
 
 

@@ -1,4 +1,5 @@
--- Returns the loaded months that are not, or not from their latest load, in the models.
+-- Returns the months, loaded before this run began, that are not, or not from their latest load, in
+-- the models.
 select
     loads.dataset,
     loads.source_month,
@@ -8,4 +9,5 @@ left join {{ ref('trip_accounting') }} as accounting
     on loads.load_id = accounting.load_id
 where
     loads.is_current
+    and loads.finished_at < '{{ run_started_at }}'
     and accounting.load_id is null

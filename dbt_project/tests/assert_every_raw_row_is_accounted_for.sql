@@ -11,7 +11,15 @@ select
 from {{ ref('trip_accounting') }} as accounting
 inner join {{ ref('stg_tlc__loads') }} as loads
     on accounting.load_id = loads.load_id
+-- A month that has been loaded again since its trips were built is for the next build.
+inner join staging.built_months as built
+    on
+        loads.load_id = built.load_id
+        and built.relation = 'public.{{ var('trips_table') }}'
 where
-    accounting.raw_rows
-    <> accounting.trips + accounting.zero_passenger_trips + accounting.rejected_trips
-    or accounting.raw_rows <> loads.row_count
+    loads.is_current
+    and (
+        accounting.raw_rows
+        <> accounting.trips + accounting.zero_passenger_trips + accounting.rejected_trips
+        or accounting.raw_rows <> loads.row_count
+    )

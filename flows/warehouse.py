@@ -36,7 +36,7 @@ PASSING = (
         "is locked by",
     ),
     *("timeout expired", "Temporary failure in name resolution", "Connection reset"),
-    *("Network is unreachable", "No route to host"),
+    *("Network is unreachable", "No route to host", "is locked by"),
 )
 # The same as SQLSTATE, or the beginning of it: connections, locks, a server that goes or comes.
 PASSING_CODES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")

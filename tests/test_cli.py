@@ -52,9 +52,10 @@ def test_words_become_the_values_that_the_flow_takes():
     )
     assert command.parameters == {
         "months": "2021-01",
-        "source": elt.parameters.properties["source"]["default"],
+        "source": None,
         "table_name": "yellow_taxi_trips",
         "force": True,
+        "allow_fewer_rows": False,
         "full_refresh": False,
         "limits": Limits(malformed_share=0.5),
     }
@@ -97,7 +98,7 @@ WRONG = [
     ),
     (
         ["--table-name", "select"],
-        "'select' can't be the name of the trips' table: use up to 63 lower-case letters, digits "
+        "'select' can't be the name of the trips' table: use up to 55 lower-case letters, digits "
         "and underscores, not an SQL keyword or another model's name",
     ),
 ]

@@ -7,9 +7,9 @@
 
     PostgreSQL alone reads too much: `0x10` and `1_000` are numbers to it, `12:00 today` is the day
     of the build, `2021-01-02 +3:04:05` is midnight in some zone. So a reading counts at once only
-    if PostgreSQL writes it back exactly as it is in the file. Nearly all of TLC's values pass this
-    test, which costs a fraction of a regular expression. Other ways of writing have expressions of
-    their own, with [0-9] where \d would take the digits of any script.
+    if PostgreSQL writes it back exactly as it is in the file, or if it is too short to be odd. That
+    is so for nearly all of TLC's values, and costs a fraction of a regular expression. Other ways of
+    writing have expressions of their own, with [0-9] where \d would take the digits of any script.
 
     Types: smallint (codes and counts), numeric, timestamp, text. Bounds, here and nowhere else:
     - smallint: 0 to 32767. TLC's largest code is 265; a meter's count of passengers has one byte.
@@ -31,7 +31,7 @@
                 then {{ text }}::timestamp
         end
     {%- else -%}
-        nullif(btrim({{ text }}, e' \t'), '')
+        nullif(btrim({{ text }}, e' \t\n\013\f\r'), '')
     {%- endif -%}
 {%- endmacro %}
 
@@ -55,19 +55,25 @@
         {%- if type == 'text' and not spellings %}
         else {{ reading }}
         {%- elif type == 'smallint' %}
+        when octet_length({{ text }}) = 1 and {{ reading }} is not null then {{ reading }}
         when {{ reading }}::text = {{ text }} and {{ reading }} >= 0 then {{ reading }}
         {%- elif type == 'numeric' %}
+        when octet_length({{ text }}) < 3 or {{ text }} like '_._' then {{ reading }}
         when
             {{ reading }}::text = {{ text }}
             and {{ text }} <> 'NaN'
             and octet_length({{ text }}) <= 40
             then {{ reading }}
+        when {{ text }} like '.__' and {{ reading }}::text = '0' || {{ text }} then {{ reading }}
         {%- elif type == 'timestamp' %}
         when {{ reading }}::text = {{ text }} and {{ reading }} >= '1900-01-01' then {{ reading }}
         {%- endif %}
+        {%- if type == 'text' and spellings %}
+        when {{ text }} in ('{{ spellings.values() | unique | join("', '") }}') then {{ text }}
+        {%- endif %}
         {%- if spellings %}
         when {{ 'true' if type == 'text' else is_word(text) }} then
-            case lower(btrim({{ text }}, e' \t"\''))
+            case lower(btrim({{ text }}, e' \t\n\013\f\r"\'') collate "C")
                 {%- for spelling, code in spellings.items() %}
                 when '{{ spelling }}' then {{ code if code is number else "'" ~ code ~ "'" }}
                 {%- endfor %}
@@ -96,7 +102,7 @@
 {#- `1`, `-2.5`, `+3`, `.50`, `1.`, `1e0`, `9.00E-02`, blanks around. PostgreSQL reads each of them. -#}
 {% macro is_number(text) -%}
     octet_length({{ text }}) <= 40
-    and {{ text }} ~ '^[ \t]*[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-2]?[0-9])?[ \t]*$'
+    and {{ text }} ~ '^[ \t-\r]*[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-2]?[0-9])?[ \t-\r]*$'
 {%- endmacro %}
 
 
@@ -107,7 +113,7 @@
     writes it: `01/31/2021 0:30`, `3/25/2017 8:55:43 AM`. Null for all else.
 -#}
 {% macro iso_datetime(text) -%}
-    {%- set blanks = '[ \\t]*' -%}
+    {%- set blanks = '[ \\t-\\r]*' -%}
     {%- set year = '(19|[2-9][0-9])[0-9]{2}' -%}
     {%- set month_and_day = '[0-9]{1,2}/[0-9]{1,2}' -%}
     {%- set minutes = ':[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6}0{0,3})?)?' -%}
@@ -124,7 +130,7 @@
 
 {#- A text in the place of a code: printable ASCII, not blank, and without a digit. -#}
 {% macro is_word(text) -%}
-    {{ text }} ~ '^[ -/:-~\t]*[!-/:-~][ -/:-~\t]*$'
+    {{ text }} ~ '^[ -/:-~\t-\r]*[!-/:-~][ -/:-~\t-\r]*$'
 {%- endmacro %}
 
 
@@ -134,7 +140,7 @@
     (
         {{ name }} is null
         and {{ name }}_text is not null
-        and {{ name }}_text ~ '[^ \t]'
+        and {{ name }}_text ~ '[^ \t-\r]'
         {{ 'and not ' ~ is_word(name ~ '_text') if spelled }}
     )
 {%- endmacro %}
@@ -175,7 +181,7 @@
         case
             when
                 {{ name }} is null
-                and {{ name ~ "_text ~ '[^ \t]'" if type == 'text' else is_word(name ~ '_text') }}
+                and {{ name ~ "_text ~ '[^ \\t-\\r]'" if type == 'text' else is_word(name ~ '_text') }}
                 then '{{ name }} ' || {{ quoted(name ~ '_text') }}
         end
         {%- endfor %}

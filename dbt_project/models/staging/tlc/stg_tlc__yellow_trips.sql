@@ -92,8 +92,12 @@ select
 -- Not CTEs: PostgreSQL fills one with a volatile column as a whole, and in one process.
 from (
     select
-        *,
+        source_month,
+        source_row,
+        load_id,
+        raw_row,
         {%- for name, type, raw_names in typed_columns %}
+            {{ name }}_text,
             {{ value(name ~ '_text', type, name ~ '_reading', spellings.get(name)) }} as {{ name }},
         {%- endfor %}
         {{ read_once() }} as typed_at

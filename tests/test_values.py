@@ -11,14 +11,12 @@ from types import SimpleNamespace
 import pandas as pd
 import psycopg2
 import pytest
-from conftest import build_by_hand, run_query, start_dbt
+from conftest import build_by_hand, load_file, point_to, run_query, start_dbt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.fetch import verify
 from flows.laptop.sample import HEADER
-from flows.load import load
-from flows.warehouse import connect, save_block
+from flows.warehouse import connect
 
 JANUARY = date(2021, 1, 1)
 GOOD = {
@@ -119,17 +117,20 @@ ODD_NAMES = ["source", 'a"b', "select", "x y", "é", "a'b", "%s", "{{ 1/0 }}", "
 def hostile(new_database, prefect_server, tmp_path_factory):
     """A month with a hostile value in each row, odd column names; built twice."""
     path = tmp_path_factory.mktemp("hostile") / "trips.csv"
-    names = [*HEADER.split(","), *ODD_NAMES]
+    names = HEADER.split(",")
     rows = [GOOD] * 4 + [GOOD | {name: text} for name, text in (*HOSTILE, *UNKNOWN_WORDS)]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     warehouse = new_database()
-    save_block(warehouse)
-    load(verify(str(path), path), JANUARY, False, 0)
+    point_to(warehouse)
+    load_file(path, JANUARY)
+    for name in ODD_NAMES:  # of earlier versions, or made by hand: the loader refuses most of them
+        quoted = name.replace('"', '""').replace("%", "%%")
+        run_query(warehouse, f'alter table raw.yellow_tripdata add column "{quoted}" text')
     output = build_by_hand(warehouse)
-    assert start_dbt(warehouse, "build", path.parent).wait() == 0  # the odd names are there now
+    assert start_dbt(warehouse, "build", path.parent).wait() == 0
     return SimpleNamespace(settings=warehouse, output=output)
 
 

@@ -18,6 +18,7 @@ from prefect.states import Completed
 
 from flows.build import build, prepare_warehouse, warn_if_stale
 from flows.datasets import DATASETS
+from flows.errors import without_secrets
 from flows.fetch import is_published
 from flows.land import land
 from flows.months import LATEST, Months, months_of, run_name, today
@@ -61,7 +62,8 @@ def elt(
         asked = [month for month in asked if is_published(DATASETS["yellow"].locate(month, source))]
         if not asked:
             warn_if_stale()
-            return Completed(name="Skipped", message="The latest months are not published yet")
+            shown = without_secrets(source) if source else "the latest months"
+            return Completed(name="Skipped", message=f"{shown}: not published yet")
     landed = [land(month, source, "yellow", force, allow_fewer_rows, limits) for month in asked]
     built = build(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)

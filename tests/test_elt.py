@@ -38,9 +38,10 @@ def test_the_whole_run_twice(query, api):
         "2021-01   50,000 49,056                  934             10               0"
         in first.stdout
     )
+    assert "2021-01 is a sample of made-up trips: not New York's sums\n" in first.stdout
     assert re.fullmatch(
-        r".*yellow_tripdata_2021-01\.csv\.gz: 1\.1 MB, 4\.6 MB of CSV\n"
-        r"2021-01: loaded 50,000 rows, 0 malformed lines, \d+\.\d s\n"
+        r".*yellow_tripdata_2021-01\.csv\.gz: 1\.1 MB, 4\.6 MB of content\n"
+        r"yellow 2021-01: loaded 50,000 rows, 0 malformed lines, \d+\.\d s\n"
         r"\d+ models are up to date, \d+ tests passed, \d+\.\d s\n"
         r"pre: missing passenger count: 934\n"
         r"post: missing passenger count: 0\n",
@@ -63,6 +64,7 @@ def test_the_whole_run_twice(query, api):
         "zero_passenger_trips": 934,
         "rejected_trips": 10,
         "malformed_lines": 0,
+        "is_sample": True,
     }
     assert [(stage["stage"], stage["rows"]) for stage in outcome["stages"]] == [
         ("fetch 2021-01", None),

@@ -58,7 +58,7 @@ def slow_site():
 
 def start_run(source: str, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.elt", "--source", source, *arguments],
+        [sys.executable, "-m", "flows.elt", "-v", "--source", source, *arguments],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -69,7 +69,7 @@ def start_run(source: str, *arguments: str) -> subprocess.Popen:
 MOMENTS = [  # a line of the log, and how many seconds after it at the most
     *[("Beginning subflow run 'land", 1.2)] * 3,  # while the file is downloaded
     *[("Task run 'fetch", 0.5)] * 4,  # while it is loaded
-    ("Task run 'load 2021-01' - Finished", 0.3),  # between load and dbt
+    ("Task run 'load yellow 2021-01' - Finished", 0.3),  # between load and dbt
     *[("Beginning subflow run 'build", 4)] * 2,  # in dbt
 ]
 
@@ -193,10 +193,9 @@ def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(
         embedded_postgres.stop(disk / "postgres")
 
 
-def test_a_view_that_a_reader_holds_is_not_waited_for_in_front_of_other_readers(january, tmp_path):
+def test_a_view_that_has_not_changed_is_not_touched_while_a_reader_holds_it(january, tmp_path):
     with connect(january) as reader, reader.begin():
         reader.exec_driver_sql("select count(*) from trips_enriched")
         build = start_dbt(january, "run --select trips_enriched", tmp_path)
-        said, _ = build.communicate()
-    assert build.returncode == 1
-    assert "canceling statement due to lock timeout" in said
+        output, _ = build.communicate()
+    assert build.returncode == 0, output

@@ -215,7 +215,9 @@ def test_a_file_that_changes_after_it_was_verified_changes_nothing(
     write(10)
     file = verify(str(path), path)
     write(6)
-    with pytest.raises(PipelineError, match="changed while it was loaded, and yellow 2021-01 stays"):
+    with pytest.raises(
+        PipelineError, match="changed while it was loaded, and yellow 2021-01 stays"
+    ):
         load(file, DATASETS["yellow"], MONTH)
     assert query("select count(*) from raw.loads") == [(0,)]
     assert load_file(path, MONTH).rows == 6

@@ -202,7 +202,7 @@ def measure_transformation(file: SourceFile) -> dict[str, float]:
             return of_the_model("run", "--full-refresh").execution_time
 
         return in_turns(
-            {"create table as": bare, "our model": model}, {"create table as": 5, "our model": 5}
+            {"create table as": bare, "our model": model}, {"create table as": 3, "our model": 3}
         )
 
 

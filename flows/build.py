@@ -1,5 +1,6 @@
 """Build: `dbt build`, each model and each test as a task of its own in Prefect."""
 
+import hashlib
 import json
 import logging
 import time
@@ -17,8 +18,8 @@ from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
+from flows.datasets import raw_in_dbt
 from flows.errors import RETRIES, PipelineError, TransientError
-from flows.load import loaded_months
 from flows.parameters import TABLE_NAME, TableName
 from flows.progress import ONLY_LOG
 from flows.raw import prepare
@@ -71,14 +72,83 @@ def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Bui
         PipelineError: a model or a test has failed; the message names it.
     """
     began = time.perf_counter()
+    logger = get_run_logger()
+    if not full_refresh and is_up_to_date(table_name):
+        check_freshness()
+        logger.info("The models are up to date, nothing to build")
+        return Build(0, 0, time.perf_counter() - began)
     nodes = dbt_build(table_name, full_refresh)
-    check_freshness(table_name)
+    check_freshness()
     models = sum(node.node.resource_type in ("model", "seed") for node in nodes)
     built = Build(models, len(nodes) - models, time.perf_counter() - began)
-    get_run_logger().info(
+    logger.info(
         "%s models are up to date, %s tests passed, %.1f s", models, built.tests, built.seconds
     )
     return built
+
+
+def is_up_to_date(table_name: str) -> bool:
+    """Whether a build would change nothing: the months, the project and the tables are the same.
+
+    Then dbt is not even imported.
+    """
+    with connect() as connection:
+        if not connection.exec_driver_sql(
+            "select to_regclass('staging.built_projects') is not null"
+        ).scalar():
+            return False
+        return bool(
+            connection.exec_driver_sql(
+                """
+                select
+                    exists (
+                        select from staging.built_projects
+                        where trips_table = %(table)s and project = %(project)s
+                    )
+                    and not exists (
+                        select
+                        from (
+                            select dataset, source_month, max(load_id) as load_id
+                            from raw.loads group by dataset, source_month
+                        ) as loaded
+                        full join (
+                            select * from staging.built_months where relation = 'public.' || %(table)s
+                        ) as built using (dataset, source_month)
+                        where loaded.load_id is distinct from built.load_id or not built.is_tested
+                    )
+                    and (
+                        select bool_and(to_regclass(name) is not null)
+                        from unnest(%(relations)s) as name
+                    )
+                """,
+                {
+                    "table": table_name,
+                    "project": fingerprint(),
+                    "relations": relations(table_name),
+                },
+            ).scalar()
+        )
+
+
+def remember_build(table_name: str) -> None:
+    """Let later builds know with which project all models have been built and tested."""
+    with connect() as connection, connection.begin():
+        connection.exec_driver_sql(
+            "insert into staging.built_projects (trips_table, project) values (%s, %s)"
+            " on conflict (trips_table) do update set project = excluded.project",
+            (table_name, fingerprint()),
+        )
+
+
+def fingerprint() -> str:
+    """A hash of dbt's project: of all files that dbt reads."""
+    digest = hashlib.sha256()
+    patterns = ("*.yml", "*/**/*.sql", "*/**/*.yml", "*/**/*.md", "seeds/*.csv")
+    outputs = (PROJECT / "target", PROJECT / "logs")
+    for path in sorted({path for pattern in patterns for path in PROJECT.glob(pattern)}):
+        if not any(path.is_relative_to(output) for output in outputs):
+            digest.update(f"{path.relative_to(PROJECT)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def prepare_warehouse(table_name: str) -> None:
@@ -109,12 +179,6 @@ def relations(table_name: str) -> list[str]:
     return found
 
 
-def warn_if_stale() -> None:
-    """Warn if the newest month is old, where there is nothing to build."""
-    if loaded_months("yellow"):
-        check_freshness(TABLE_NAME)
-
-
 @task(name="dbt build", task_run_name="dbt build", cache_policy=NO_CACHE, **RETRIES)
 def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
     """Run `dbt build`; a warning is logged, a failure raised.
@@ -135,27 +199,31 @@ def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
     failures = [explain_node(node) for node in nodes if node.status in FAILED]
     if failures:
         raise failure(f"dbt build: {'; '.join(failures)}")
+    remember_build(table_name)
     return nodes
 
 
 @task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE, **RETRIES)
-def check_freshness(table_name: str) -> None:
-    """Run `dbt source freshness`, and log how old the newest month is; as a warning if stale."""
-    with dbt_on(current_url(), table_name) as dbt:
-        is_stale = any(node.status in ("warn", "error") for node in dbt("source", "freshness"))
+def check_freshness() -> None:
+    """Log how old the newest month is; as a warning, if `dbt source freshness` would warn."""
+    warn_after = raw_in_dbt()["config"]["freshness"]["warn_after"]
+    longest = timedelta(**{f"{warn_after['period']}s": warn_after["count"]})
     with connect() as connection:
+        if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
+            return
         newest, loaded_at = connection.exec_driver_sql(
             "select max(source_month), max(finished_at) from raw.loads"
         ).one()
     if newest is None:
         return
-    days = (datetime.now(UTC).date() - newest).days
+    days, age = (datetime.now(UTC).date() - newest).days, datetime.now(UTC) - loaded_at
+    is_stale = age > longest
     get_run_logger().log(
         logging.WARNING if is_stale else logging.INFO,
         "freshness: the newest month is %s, which began %s days ago; the last load was %s ago%s",
         f"{newest:%Y-%m}",
         f"{days:,}",
-        timedelta(seconds=round((datetime.now(UTC) - loaded_at).total_seconds())),
+        timedelta(seconds=round(age.total_seconds())),
         ", and that is too long" if is_stale else "",
         extra={} if is_stale else ONLY_LOG,
     )

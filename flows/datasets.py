@@ -3,7 +3,7 @@
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -47,8 +47,8 @@ class Dataset:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns that its files have ever had, as dbt describes its raw table."""
-        [source] = yaml.safe_load(SOURCES.read_text())["sources"]
-        [described] = [entry for entry in source["tables"] if entry["name"] == self.raw_table]
+        tables = raw_in_dbt()["tables"]
+        [described] = [entry for entry in tables if entry["name"] == self.raw_table]
         names = (column["name"] for column in described["columns"])
         return tuple(name for name in names if name not in RESERVED)
 
@@ -89,6 +89,12 @@ class Dataset:
                 f"{where}: no column {', '.join(map(repr, missing))}. It must be one of TLC's "
                 f"{self.name} files, or have its columns; additional ones are welcome"
             )
+
+
+def raw_in_dbt() -> dict[str, Any]:
+    """The raw schema as dbt describes it: its tables with their columns, and its freshness."""
+    [source] = yaml.safe_load(SOURCES.read_text())["sources"]
+    return dict(source)
 
 
 def read_datasets(path: Path) -> dict[str, Dataset]:

@@ -10,11 +10,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from dbt_common.events.base_types import EventLevel
+from prefect.client.orchestration import get_client
+from prefect.context import hydrated_context
+from prefect.task_engine import run_task_sync
 from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings  # type: ignore[import-untyped]
+from prefect_dbt.core._tracker import NodeTaskTracker  # type: ignore[import-untyped]
 from rich.progress import BarColumn, TextColumn
 
 from flows.progress import bars
@@ -22,6 +29,7 @@ from flows.progress import bars
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt_common.events.base_types import EventMsg
+    from prefect import Task
 
     OnEvent = Callable[[EventMsg], None]
 
@@ -33,8 +41,13 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
 
     def invoke(self, args: list[str], **kwargs: Any) -> "dbtRunnerResult":
         """Run a dbt command; when it returns, the tasks of its nodes have ended."""
-        with without_node_log_lines(), waiting_for_node_tasks(), counted_nodes() as self.count:
-            result: dbtRunnerResult = super().invoke(args, **kwargs)
+        self.context, self.threads = copy_context(), []
+        with without_node_log_lines(), counted_nodes() as self.count:
+            try:
+                result: dbtRunnerResult = super().invoke(args, **kwargs)
+            finally:
+                for thread in self.threads:
+                    thread.join(timeout=60)
         return result
 
     def _create_unified_callback(self, *args: Any, **kwargs: Any) -> "OnEvent":
@@ -47,17 +60,44 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
 
         return on_event
 
-    def _call_task(self, *args: Any, **kwargs: Any) -> None:
-        """Start a node's task without reading all of Prefect's settings again.
+    def _call_task(self, tracker: NodeTaskTracker, *args: Any, **kwargs: Any) -> None:
+        """Start a node's task in a thread of ours."""
+        tracker.run_task_in_thread = partial(self._run_task_in_thread, tracker)
+        super()._call_task(tracker, *args, **kwargs)
 
-        Cause: the thread of each task enters `hydrated_context`, which validates the settings
-        that are in force anyway. That is 0.2 s of CPU per node, half of a build's time. It can go
-        when prefect-dbt's threads copy the context of the thread that starts them.
+    def _run_task_in_thread(
+        self,
+        tracker: NodeTaskTracker,
+        node_id: str,
+        task: "Task[..., Any]",
+        task_run_id: UUID,
+        parameters: dict[str, Any],
+        context: dict[str, Any],
+    ) -> None:
+        """Run a node's task with the flow's settings and its client, and remember the thread.
+
+        Cause: prefect-dbt's own threads each read and validate all settings again, and make three
+        clients, each of which reads the certificates of all authorities: half of a build's time.
+        And it joins none of them, so the last states would be lost. It can go when they copy the
+        context of the thread that calls `invoke`, and when that waits for them.
         """
-        task_state, node, context, enable_assets = args
-        super()._call_task(
-            task_state, node, context | {"settings_context": None}, enable_assets, **kwargs
-        )
+
+        def run() -> None:
+            own = context | {"settings_context": None}
+            with hydrated_context(own, client=get_client(sync_client=True)):
+                before = map(tracker.get_task_result, tracker.get_node_dependencies(node_id))
+                state = run_task_sync(
+                    task,
+                    task_run_id=task_run_id,
+                    parameters=parameters,
+                    wait_for=[state for state in before if state],
+                    return_type="state",
+                )
+                tracker.set_task_result(node_id, state)
+
+        thread = threading.Thread(target=self.context.copy().run, args=[run], daemon=True)
+        self.threads.append(thread)
+        thread.start()
 
 
 def dbt_runner(project: Path, target: Path) -> Runner:
@@ -88,22 +128,6 @@ def counted_nodes() -> Iterator["OnEvent"]:
                 bar.update(job, completed=done.total(), description=shown)
 
         yield on_event
-
-
-@contextmanager
-def waiting_for_node_tasks() -> Iterator[None]:
-    """Let the tasks of dbt's nodes end before the flow does.
-
-    Cause: prefect-dbt runs each of them in a daemon thread (its function is `run_task`) and joins
-    none, so the last states would be lost. It can go when `invoke` waits for them.
-    """
-    before = set(threading.enumerate())
-    try:
-        yield
-    finally:
-        for thread in set(threading.enumerate()) - before:
-            if thread.name.endswith("(run_task)"):
-                thread.join(timeout=60)
 
 
 @contextmanager

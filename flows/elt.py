@@ -16,7 +16,7 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed
 
-from flows.build import build, prepare_warehouse, warn_if_stale
+from flows.build import build, check_freshness, prepare_warehouse
 from flows.datasets import DATASETS
 from flows.errors import without_secrets
 from flows.fetch import is_published
@@ -61,7 +61,7 @@ def elt(
     if (months or "").strip() == LATEST:
         asked = [month for month in asked if is_published(DATASETS["yellow"].locate(month, source))]
         if not asked:
-            warn_if_stale()
+            check_freshness()
             shown = without_secrets(source) if source else "the latest months"
             return Completed(name="Skipped", message=f"{shown}: not published yet")
     landed = [land(month, source, "yellow", force, allow_fewer_rows, limits) for month in asked]

@@ -26,7 +26,7 @@ from flows.formats import TripFile, open_trip_file
 from flows.interrupt import hidden_signal
 from flows.parameters import Limits
 from flows.progress import ONLY_LOG, Advance, progress, reporting
-from flows.raw import OWN_COLUMNS, columns_of, prepare
+from flows.raw import OWN_COLUMNS, prepare
 from flows.warehouse import connect, driver_of, explained
 
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
@@ -212,12 +212,10 @@ def create_partition(
     """
     fresh = Identifier("raw", f"{dataset.raw_table}_load_{load_id}")
     run(cursor, "create temporary sequence source_row_numbers cache 10000")
-    # Not `like` the parent: that locks it until the end, and two loads would each wait for the
-    # other.
-    names = dict.fromkeys([*columns_of(cursor, dataset.raw_table), *columns])
-    definitions = [
-        SQL("{} {}").format(Identifier(name), SQL(OWN_COLUMNS.get(name, "text"))) for name in names
-    ]
+    # The file's columns alone: raw.swap_month() adds those that other files have, at no cost, where
+    # COPY would write a null into each row. Ours are first, since PostgreSQL finds them the faster.
+    definitions: list[Composable] = [SQL(f"{name} {kind}") for name, kind in OWN_COLUMNS.items()]
+    definitions += [SQL("{} text").format(Identifier(name)) for name in columns]
     run(cursor, "create table {} ({})", fresh, SQL(", ").join(definitions))
     run(
         cursor,

@@ -106,7 +106,7 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
     """
     tables = [f"raw.{dataset.raw_table}" for dataset in DATASETS.values()]
     tables += ["raw.loads", "raw.malformed_lines", "raw.locks"]
-    tables += ["staging.built_months", "staging.built_shapes"]
+    tables += ["staging.built_months", "staging.built_shapes", "staging.built_projects"]
     cursor.execute(
         """
         select format('schema %%s', nspname)

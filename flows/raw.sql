@@ -53,6 +53,12 @@ create table if not exists staging.built_shapes (
     shape text not null
 );
 
+-- dbt's project, as a hash of its files, with which all models were last built and all tests passed.
+create table if not exists staging.built_projects (
+    trips_table text primary key,
+    project text not null
+);
+
 comment on table raw.loads is
 'The load audit: one row for each load that changed a raw table (nyc-taxi-elt)';
 comment on table raw.malformed_lines is
@@ -61,6 +67,9 @@ comment on table staging.built_months is
 'The load of which each month of a model has been built (nyc-taxi-elt)';
 comment on table staging.built_shapes is
 'The columns and constraints that a model''s table has been made with (nyc-taxi-elt)';
+
+comment on table staging.built_projects is
+'The project with which all models were last built and all tests passed (nyc-taxi-elt)';
 
 create or replace function raw.is_ours(relation regclass) returns boolean
 language sql stable as $$

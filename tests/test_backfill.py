@@ -14,18 +14,18 @@ from conftest import free_port, point_to, run_query, start_service, wait_until
 from flows.backfill import backfill, land_on_a_worker
 from flows.laptop.sample import sample_month
 
-pytestmark = pytest.mark.timeout(1200)  # two workers and 24 runs, on a busy machine
-MONTHS = [date(2020, month, 1) for month in range(1, 13)]
-BROKEN = MONTHS[5]
+pytestmark = pytest.mark.timeout(600)  # two workers and ten runs
+MONTHS = [date(2020, month, 1) for month in range(1, 5)]
+BROKEN = MONTHS[3]
 ROWS = 1_000
 
 
 @pytest.fixture(scope="module")
 def backfilled(new_database, prefect_server, api, tmp_path_factory):
-    """What there is after two backfills of the same year.
+    """What there is after two backfills of the same months.
 
-    In the first one, the file of June is broken, and one of two workers is killed in the middle
-    and started again. In the second one, June is mended.
+    In the first one, the file of April is broken, and one of two workers is killed in the middle
+    and started again. In the second one, April is mended.
     """
     database = new_database()
     point_to(database)
@@ -52,7 +52,7 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
 
     def start_backfill() -> subprocess.Popen:
         """As a person does from another terminal."""
-        parameters = ["-p", "months=2020-01..2020-12", "-p", f"source={folder}/{{month}}.csv.gz"]
+        parameters = ["-p", "months=2020-01..2020-04", "-p", f"source={folder}/{{month}}.csv.gz"]
         command = ["prefect", "deployment", "run", "backfill/backfill", "--watch", *parameters]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
@@ -62,7 +62,7 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
 
     def is_in_the_middle() -> bool:
         states = [run["state_type"] for run in runs_of("land")]
-        return states.count("COMPLETED") >= 3 and "PENDING" not in states
+        return "COMPLETED" in states and "PENDING" not in states
 
     assert start_service("deploy", **here).wait(240) == 0
     workers = [start_worker(), start_worker()]
@@ -76,7 +76,7 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
         after_first = run_query(database, "select source_month, raw_rows from trip_accounting")
         sample = sample_month(BROKEN, ROWS)
         (folder / f"{BROKEN:%Y-%m}.csv.gz").write_bytes(sample.read_bytes())
-        second = backfill("2020-01..2020-12", f"{folder}/{{month}}.csv.gz", return_state=True)
+        second = backfill("2020-01..2020-04", f"{folder}/{{month}}.csv.gz", return_state=True)
     finally:
         for worker in workers:
             if worker.poll() is None:  # its runs would outlive it
@@ -102,21 +102,21 @@ def test_a_month_that_fails_does_not_stop_the_others(backfilled):
 def test_the_end_names_the_months_that_failed(backfilled):
     assert backfilled.exit_code == 1
     first = backfilled.first
-    assert first["name"] == "backfill 2020-01..2020-12"
+    assert first["name"] == "backfill 2020-01..2020-04"
     assert first["state_type"] == "FAILED"
     message = first["state"]["message"].partition("PipelineError: ")[2]
     assert message == (
-        "1 of 12 months failed (the rest are loaded): 2020-06. The log has the reasons"
+        "1 of 4 months failed (the rest are loaded): 2020-04. The log has the reasons"
     )
 
 
 def test_the_reason_of_each_failed_month_is_a_line_of_the_log_and_of_an_artifact(backfilled, api):
     of_the_run = {"flow_run_id": {"any_": [backfilled.first["id"]]}}
     lines = [line["message"] for line in api("logs", logs=of_the_run)]
-    [reason] = [line for line in lines if line.startswith("2020-06: ")]
+    [reason] = [line for line in lines if line.startswith("2020-04: ")]
     assert "the gzip file is damaged" in reason
     [artifact] = api("artifacts", artifacts={**of_the_run, "key": {"any_": ["failed-months"]}})
-    assert json.loads(artifact["data"]) == [{"month": "2020-06", "reason": reason[9:]}]
+    assert json.loads(artifact["data"]) == [{"month": "2020-04", "reason": reason[9:]}]
 
 
 def test_both_workers_have_their_share(backfilled, api):
@@ -129,7 +129,7 @@ def test_both_workers_have_their_share(backfilled, api):
 
 def test_running_it_again_does_only_what_is_missing(backfilled):
     assert backfilled.second.is_completed()
-    assert [run["name"] for run in backfilled.later_lands] == ["land 2020-06"]
+    assert [run["name"] for run in backfilled.later_lands] == ["land 2020-04"]
 
 
 def test_every_month_is_there_once_although_a_worker_was_killed(backfilled):

@@ -15,7 +15,15 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
-from conftest import build_by_hand, load_file, point_to, run_query, start_dbt
+from conftest import (
+    build_by_hand,
+    load_file,
+    put_by,
+    run_dbt,
+    run_query,
+    start_dbt,
+    warehouse_to_build,
+)
 from prefect.context import SettingsContext, hydrated_context, serialize_context
 from prefect_dbt import PrefectDbtRunner
 from prefect_dbt.core._tracker import NodeTaskTracker
@@ -190,32 +198,26 @@ INCREMENTAL = (
 
 
 @pytest.fixture
-def run_dbt(warehouse, tmp_path):
+def dbt(warehouse):
     """Run dbt on the test's warehouse, without the tests of the models."""
-
-    def run(command: str = "run") -> None:
-        process = start_dbt(warehouse, command, tmp_path)
-        said, _ = process.communicate()
-        assert process.returncode == 0, said
-
-    return run
+    return lambda command="run": build_by_hand(warehouse, command)
 
 
 @pytest.mark.usefixtures("january")
-def test_only_months_that_have_changed_are_built(query, land, run_dbt):
+def test_only_months_that_have_changed_are_built(query, land, dbt):
     land(FEBRUARY, 6_000)
-    run_dbt()
+    dbt()
     writers = {
         table: f"select distinct source_month, xmin::text from {table} order by 1"
         for table in INCREMENTAL
     }
     before = {table: dict(query(statement)) for table, statement in writers.items()}
 
-    run_dbt()
+    dbt()
     assert {table: dict(query(statement)) for table, statement in writers.items()} == before
 
     land(FEBRUARY, 7_000)
-    run_dbt()
+    dbt()
     for table, statement in writers.items():
         after = dict(query(statement))
         assert after.get(JANUARY) == before[table].get(JANUARY)
@@ -224,27 +226,27 @@ def test_only_months_that_have_changed_are_built(query, land, run_dbt):
     assert query(raw_rows) == [(1_000,), (7_000,)]
 
     incremental = [fingerprint(query, table) for table in INCREMENTAL]
-    run_dbt("run --full-refresh")
+    dbt("run --full-refresh")
     assert [fingerprint(query, table) for table in INCREMENTAL] == incremental
 
 
 @pytest.mark.usefixtures("january")
-def test_a_month_may_lose_all_its_trips(query, run_dbt, tmp_path):
+def test_a_month_may_lose_all_its_trips(query, dbt, tmp_path):
     """Months are replaced even if nothing of the new file gets into the table."""
     path = tmp_path / "zero.csv"
     trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).assign(passenger_count="0")
     trips.to_csv(path, index=False)
     load_file(path, JANUARY)
-    run_dbt()
+    dbt()
     assert query("select count(*) from yellow_taxi_trips") == [(0,)]
     assert query("select trips, zero_passenger_trips from trip_accounting") == [(0, 1_000)]
 
 
 @pytest.mark.usefixtures("january")
-def test_the_trips_table_may_have_another_name(query, land, run_dbt):
+def test_the_trips_table_may_have_another_name(query, land, dbt):
     land(FEBRUARY, 1_000)
-    run_dbt('run --vars {"trips_table":"my_trips"}')
-    run_dbt()
+    dbt('run --vars {"trips_table":"my_trips"}')
+    dbt()
     assert fingerprint(query, "my_trips") == fingerprint(query, "yellow_taxi_trips")
 
 
@@ -258,18 +260,17 @@ def test_two_builds_at_once_add_a_month_once(warehouse, query, land, tmp_path):
     assert query(twice) == []
 
 
-def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land, tmp_path):
+def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land):
     land(JANUARY, 1_000)
     query("create table yellow_taxi_trips as select 1 as mine")
-    build = start_dbt(warehouse, "build --full-refresh --exclude-resource-type unit_test", tmp_path)
-    output = build.communicate()[0]
+    _, output = run_dbt(warehouse, "build --full-refresh --exclude-resource-type unit_test")
     assert "public.yellow_taxi_trips in this database: not made by this project" in output
     assert query("select mine from yellow_taxi_trips") == [(1,)]
 
 
-def test_before_the_first_load_dbt_says_what_to_do(warehouse, tmp_path):
-    build = start_dbt(warehouse, "build", tmp_path)
-    assert "no month has been loaded yet: `make run` loads one" in build.communicate()[0]
+def test_before_the_first_load_dbt_says_what_to_do(warehouse):
+    _, output = run_dbt(warehouse, "build")
+    assert "no month has been loaded yet: `make run` loads one" in output
 
 
 @pytest.mark.usefixtures("january")
@@ -279,19 +280,42 @@ class TestWhatIsTested:
     def test_after_a_build_that_passes_nothing_is_left_to_test(self, query):
         assert query("select distinct is_tested from staging.built_months") == [(True,)]
 
-    def test_a_month_that_fails_is_tested_again(self, warehouse, query, tmp_path):
+    def test_a_month_that_fails_is_tested_again(self, warehouse, query):
         query("update staging.built_months set is_tested = false")
         query("update daily_trips set trips = trips + 1")
-        build = start_dbt(warehouse, "build --exclude-resource-type unit_test", tmp_path)
-        output = build.communicate()[0]
+        _, output = run_dbt(warehouse, "build --exclude-resource-type unit_test")
         assert "Failure in test assert_marts_add_up_to_the_trips" in output
         assert "Got 1 result, configured to fail" in output
         assert query("select distinct is_tested from staging.built_months") == [(False,)]
 
-    def test_dbt_test_reads_all_months(self, warehouse, query, tmp_path):
+    def test_dbt_test_reads_all_months(self, warehouse, query):
         query("update daily_trips set trips = trips + 1")
-        test = start_dbt(warehouse, "test --select daily_trips", tmp_path)
-        assert "Got 1 result, configured to fail" in test.communicate()[0]
+        _, output = run_dbt(warehouse, "test --select daily_trips")
+        assert "Got 1 result, configured to fail" in output
+
+
+@pytest.mark.usefixtures("january")
+class TestNothingToBuild:
+    """Where months, project and tables are the same, dbt is not even started."""
+
+    def test_after_a_build(self):
+        assert build().models == 0
+
+    def test_not_after_a_month_was_loaded(self, land):
+        land(FEBRUARY, 100)
+        assert build().models > 0
+
+    def test_not_if_a_table_is_gone(self, query):
+        query("drop view trips_enriched")
+        assert build().models > 0
+        assert query("select count(*) > 0 from trips_enriched") == [(True,)]
+
+    def test_not_after_dbt_was_run_by_hand_perhaps_with_another_project(self, dbt):
+        dbt("run --select trips_enriched")
+        assert build().models > 0
+
+    def test_not_if_it_is_a_full_refresh(self):
+        assert build(full_refresh=True).models > 0
 
 
 @pytest.fixture
@@ -358,10 +382,9 @@ def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def odd_trips(new_database, prefect_server, tmp_path_factory):
+def odd_trips(prefect_server, tmp_path_factory):
     """A built warehouse with trips that are valid, but odd, and what dbt said of them."""
-    settings = new_database()
-    point_to(settings)
+    settings = warehouse_to_build()
     path = tmp_path_factory.mktemp("odd") / "trips.csv"
     trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).head(12)
     trips["passenger_count"] = trips["payment_type"] = "1"
@@ -379,7 +402,7 @@ def odd_trips(new_database, prefect_server, tmp_path_factory):
     trips.to_csv(path, index=False)
     load_file(path, JANUARY)
     said = build_by_hand(settings)
-    return SimpleNamespace(settings=settings, said=said)
+    return SimpleNamespace(settings=put_by(settings), said=said)
 
 
 def test_flags_name_the_implausible_trips_and_drop_none(odd_trips):
@@ -441,8 +464,12 @@ class TestPatches:
         with hydrated_context(serialize_context()):
             assert SettingsContext.get() is not before
 
-    def test_the_threads_of_the_nodes_are_still_waited_for_by_nobody(self):
-        assert "join" not in inspect.getsource(NodeTaskTracker)
+    def test_the_threads_of_the_nodes_still_begin_without_a_context_and_are_waited_for_by_nobody(
+        self,
+    ):
+        source = inspect.getsource(NodeTaskTracker)
+        assert "copy_context" not in source
+        assert "join" not in source
 
     def test_lines_of_a_node_still_lack_the_name_of_its_task_run(self):
         assert NodeTaskTracker().get_task_logger("a node").extra["task_run_name"] is None

@@ -22,13 +22,16 @@ FLOWS = {
 
 
 @pytest.fixture(scope="module")
-def deployed(new_database, api):
+def deployed(new_database, api, http):
     """The deployments by name, after `flows.server.deploy` has been run twice."""
     point_to(new_database())
     deploy()
     deploy()
     flows = {found["id"]: found["name"] for found in api("flows")}
-    return {f"{flows[found['flow_id']]}/{found['name']}": found for found in api("deployments")}
+    deployments = api("deployments")
+    yield {f"{flows[found['flow_id']]}/{found['name']}": found for found in deployments}
+    for found in deployments:  # else runs of the schedule are among those of other tests
+        http.delete(f"/deployments/{found['id']}").raise_for_status()
 
 
 @pytest.mark.parametrize("name", FLOWS)

@@ -190,7 +190,7 @@ def test_readers_see_the_old_month_until_the_new_one_is_there(warehouse):
 def test_a_load_that_breaks_off_leaves_what_was_there(land, query, monkeypatch):
     land([ROW])
 
-    def break_off(*_):
+    def break_off(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flows.load.swap", break_off)

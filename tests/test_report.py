@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, point_to, run_query
+from conftest import build_by_hand, load_file, point_to, put_by, run_query, warehouse_to_build
 from plotly.offline import get_plotlyjs
 from sqlalchemy import text
 
@@ -27,10 +27,9 @@ NASTY = "<script>alert('zone')</script> | & \"Co\""
 
 
 @pytest.fixture(scope="module")
-def built(new_database, prefect_server):
+def built(prefect_server):
     """A warehouse with two months in it, built once; tests may only read it. March is a sample."""
-    settings = new_database()
-    point_to(settings)
+    settings = warehouse_to_build()
     for month, rows in ((JANUARY, 4_000), (MARCH, 1_000)):
         load_file(sample_month(month, rows), month, is_sample=month == MARCH)
     build_by_hand(settings)
@@ -38,7 +37,7 @@ def built(new_database, prefect_server):
         # 236 is among the busiest zones of the samples
         rename = text("update taxi_zones set zone = :zone where location_id = 236")
         connection.execute(rename, {"zone": NASTY})
-    return settings
+    return put_by(settings)
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,8 @@ class Copy:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "POSTGRES_PORT": str(self.postgres_port),
         }
-        theirs = ("PREFECT_", "POSTGRES_", "TAXI_", "NYC_TAXI_", "PG")
+        # Those of make as well: this may be run by `make test`.
+        theirs = ("PREFECT_", "POSTGRES_", "TAXI_", "NYC_TAXI_", "PG", "MAKE", "MFLAGS")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
         return subprocess.Popen(
             command,

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, point_to, run_query
+from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
 
 from flows.laptop.sample import sample_month
 
@@ -16,9 +16,9 @@ JANUARY = "select xmin::text, source_row, fare_amount from raw.yellow_tripdata_2
 
 
 @pytest.fixture(scope="module")
-def before(new_database):
+def before(postgres):
     """A warehouse of version 0.1, with a view of an analyst's, and the raw rows of its month."""
-    settings = new_database()
+    settings = warehouse_to_build()
     run_query(settings, (Path(__file__).parent / "version_0_1.sql").read_text())
     run_query(
         settings,
@@ -32,10 +32,9 @@ def before(new_database):
 def upgraded(before, prefect_server):
     """The same, in which February has been landed, and the models have been built."""
     settings, _ = before
-    point_to(settings)
     load_file(sample_month(FEBRUARY, 1_000), FEBRUARY)
     build_by_hand(settings)
-    return settings
+    return put_by(settings)
 
 
 def test_raw_rows_are_neither_loaded_again_nor_written(before, upgraded):

@@ -251,6 +251,7 @@ class TestWhatIsRefused:
         run_query(
             superuser.model_copy(update={"db": database.db}),
             "create schema raw authorization stranger; create schema staging;"
+            "create schema trip_months authorization stranger;"
             f"grant temporary on database {database.db} to stranger;"
             "grant create on schema public to stranger",
         )

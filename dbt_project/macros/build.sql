@@ -3,14 +3,15 @@
     with `(nyc-taxi-elt)`; nothing else is touched.
 -#}
 
-{#- Before the first model: all that is in the way is named, before anything is written. -#}
+{#- Before the first model: all that is in the way is named, before anything is written. From here on
+    nobody knows with which project the models are built, until a whole build says so. -#}
 {% macro check_the_warehouse() %}
     {%- if not execute or flags.WHICH not in ('build', 'run', 'seed') -%} {{ return('') }} {%- endif -%}
     {%- if ask("to_regclass('raw.loads') is null") -%}
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
     {%- elif ask("not exists (select from raw.loads)") -%}
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
-    {%- elif ask("to_regclass('staging.built_shapes') is null") -%}
+    {%- elif ask("to_regclass('staging.built_projects') is null") -%}
         {{ exceptions.raise_compiler_error("an earlier version made this warehouse: `make run` upgrades it") }}
     {%- endif -%}
     {%- set names = [] -%}
@@ -26,7 +27,8 @@
             in_the_way ~ " in this database: not made by this project, which needs the name. Rename or
             move, or use another database: POSTGRES_DB"
         ) }}
-    {%- endif -%}
+    {%- endif %}
+    delete from staging.built_projects
 {% endmacro %}
 
 

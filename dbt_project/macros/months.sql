@@ -43,29 +43,20 @@
 {% endmacro %}
 
 
-{#- A condition that rows of these months meet. By source_month too, which prunes partitions. -#}
-{% macro is_one_of(months) -%}
-    {%- if not months -%}
-        false
-    {%- else -%}
-        source_month in ('{{ months | map(attribute='source_month') | unique | join("', '") }}')
-        and (dataset, source_month) in (
-            {%- for month in months -%}
-                ('{{ month.dataset }}', date '{{ month.source_month }}'){{ ', ' if not loop.last }}
-            {%- endfor -%}
-        )
-    {%- endif -%}
+{% macro is_of(month) -%}
+    dataset = '{{ month.dataset }}' and source_month = '{{ month.source_month }}'
 {%- endmacro %}
 
 
 {% macro remember_built_months(relation, months) %}
     {%- if not months -%} {{ return(none) }} {%- endif -%}
     {%- set statement -%}
-        delete from staging.built_months
-        where relation = '{{ name_of(relation) }}' and {{ is_one_of(months) }};
-        {%- for month in months if month.load_id %}
+        {%- for month in months %}
+        delete from staging.built_months where relation = '{{ name_of(relation) }}' and {{ is_of(month) }};
+        {%- if month.load_id %}
         insert into staging.built_months (relation, dataset, source_month, load_id)
         values ('{{ name_of(relation) }}', '{{ month.dataset }}', '{{ month.source_month }}', {{ month.load_id }});
+        {%- endif %}
         {%- endfor %}
     {%- endset -%}
     {% do run_query(statement) %}

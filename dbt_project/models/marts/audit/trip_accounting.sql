@@ -2,14 +2,20 @@
 with counts as (
 
     select
-        dataset,
-        source_month,
+        staged.dataset,
+        staged.source_month,
         count(*) as raw_rows,
         0 as trips,
-        0 as zero_passenger_trips,
+        count(*) filter (where staged.passenger_count = 0 and rejected.source_row is null)
+            as zero_passenger_trips,
         0 as rejected_trips
-    from {{ ref('stg_tlc__yellow_trips') }}
-    group by dataset, source_month
+    from {{ ref('stg_tlc__yellow_trips') }} as staged
+    left join {{ ref('rejected_trips') }} as rejected
+        on
+            staged.dataset = rejected.dataset
+            and staged.source_month = rejected.source_month
+            and staged.source_row = rejected.source_row
+    group by staged.dataset, staged.source_month
 
     union all
 
@@ -22,27 +28,6 @@ with counts as (
         0 as rejected_trips
     from {{ ref('yellow_taxi_trips') }}
     group by source_month
-
-    union all
-
-    select
-        staged.dataset,
-        staged.source_month,
-        0 as raw_rows,
-        0 as trips,
-        count(*) as zero_passenger_trips,
-        0 as rejected_trips
-    from {{ ref('stg_tlc__yellow_trips') }} as staged
-    where
-        staged.passenger_count = 0
-        and not exists (
-            select from {{ ref('rejected_trips') }} as rejected
-            where
-                rejected.dataset = staged.dataset
-                and rejected.source_month = staged.source_month
-                and rejected.source_row = staged.source_row
-        )
-    group by staged.dataset, staged.source_month
 
     union all
 

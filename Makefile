@@ -16,7 +16,7 @@ override SOURCE := $(value SOURCE)
 export MONTH SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve worker test test-fast bench audit lint format up psql analyst docs down lock clean \
+.PHONY: help run plan serve worker test test-fast bench audit lint format up psql analyst docs down lock clean \
 	delete-data
 
 help:  ## list the targets
@@ -25,6 +25,10 @@ help:  ## list the targets
 run: $(INSTALLED)  ## load a month and build the models: MONTH=2021-01, SOURCE=path-or-url, or a sample
 	@if [ -z "$$MONTH$$SOURCE" ]; then SOURCE=sample; fi; exec $(BIN)/python -m flows.elt \
 		$${MONTH:+--months="$$MONTH"} $${SOURCE:+--source="$$SOURCE"} $(ARGS)
+
+plan: $(INSTALLED)  ## show what a run would fetch, and load nothing: MONTH=2009-01..latest, SOURCE=...
+	@exec $(BIN)/python -m flows.elt --plan $${MONTH:+--months="$$MONTH"} \
+		$${SOURCE:+--source="$$SOURCE"} $(ARGS)
 
 serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: http://127.0.0.1:4200
 	@$(BIN)/python -m flows.server.serve start

@@ -22,11 +22,12 @@ from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.build import build, prepare_warehouse
-from flows.datasets import absolute
+from flows.datasets import DATASETS, absolute
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
-from flows.load import loaded_months
-from flows.months import Months, months_of, run_name, today
+from flows.load import latest_loads
+from flows.months import LOOK_BACK, Months, is_open_ended, months_of, run_name, today
 from flows.parameters import TABLE_NAME, Limits, TableName
+from flows.plan import months_to_land
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -72,8 +73,7 @@ def backfill(
     """
     asked = months_of(months, source, today())
     prepare_warehouse(table_name)
-    there = set() if force else loaded_months("yellow")
-    missing = [month for month in asked if month not in there]
+    missing = months_missing(asked, months, source, force)
     get_run_logger().info("%s of %s months are missing", len(missing), len(asked))
     parameters = {
         "source": source and absolute(source),
@@ -98,6 +98,17 @@ def backfill(
             f"{shorten(' '.join(failures))}. The log has the reasons"
         )
     return summary
+
+
+def months_missing(asked: list[date], months: str, source: str | None, force: bool) -> list[date]:
+    """Those that are not loaded, or only as a sample; all, if they are to be loaded again.
+
+    With `latest` among the words, those that are new or have changed where they are published.
+    """
+    if is_open_ended(months):
+        return months_to_land(DATASETS["yellow"], months, source, today(), LOOK_BACK, force)
+    loaded = latest_loads("yellow")
+    return [m for m in asked if force or m not in loaded or loaded[m].is_sample]
 
 
 def report_failures(failures: dict[str, str]) -> None:

@@ -112,7 +112,8 @@ def is_up_to_date(table_name: str) -> bool:
                             from raw.loads group by dataset, source_month
                         ) as loaded
                         full join (
-                            select * from staging.built_months where relation = 'public.' || %(table)s
+                            select * from staging.built_months
+                            where relation = 'public.' || %(table)s
                         ) as built using (dataset, source_month)
                         where loaded.load_id is distinct from built.load_id or not built.is_tested
                     )

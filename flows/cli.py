@@ -29,6 +29,7 @@ class Command(NamedTuple):
     parameters: dict[str, Any]
     as_json: bool
     verbose: bool
+    is_plan: bool = False
 
 
 def run(module: str) -> NoReturn:
@@ -45,6 +46,11 @@ def run(module: str) -> NoReturn:
     try:
         command = parse(module, sys.argv[1:])
         if command is None:  # the help text
+            sys.exit()
+        if command.is_plan:
+            from flows.plan import show
+
+            print(show(command.parameters, command.as_json))
             sys.exit()
         state = run_flow(module, command)
         if not state.is_completed():
@@ -126,6 +132,7 @@ def parse(module: str, words: Sequence[str]) -> Command | None:
         *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         as_json: Annotated[bool, Parameter("--json")] = False,
         verbose: Annotated[bool, Parameter(("--verbose", "-v"))] = False,
+        plan: bool = False,
     ) -> Command | None:
         """Read all of them.
 
@@ -133,9 +140,10 @@ def parse(module: str, words: Sequence[str]) -> Command | None:
             words: Those of the flow's parameters.
             as_json: Print the result as JSON.
             verbose: Show all of Prefect's log.
+            plan: Land nothing: show which months there are, new or changed, and how large.
         """
         parameters = app(words)
-        return Command(parameters, as_json, verbose) if parameters else None
+        return Command(parameters, as_json, verbose, plan) if parameters else None
 
     try:
         found: Command | None = app.meta(words)

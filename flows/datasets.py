@@ -17,6 +17,13 @@ from flows.settings import ROOT, read_settings
 
 Month = Annotated[date, BeforeValidator(lambda text: date.fromisoformat(f"{text}-01"))]
 SOURCES = ROOT / "dbt_project" / "models" / "staging" / "tlc" / "_tlc__sources.yml"
+# A column that only one of TLC's datasets has, by which its files are known.
+SIGNS = {
+    "yellow": "tpep_pickup_datetime",
+    "green": "lpep_pickup_datetime",
+    "fhvhv": "hvfhs_license_num",
+    "fhv": "dispatching_base_num",
+}
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -37,7 +44,8 @@ class Dataset:
     table: str
     first_month: Month
     sources: tuple[Source, ...]
-    required: tuple[tuple[str, ...], ...]  # of each, a file has one
+    pickup: tuple[str, ...]  # the names of the column that says when a trip begins
+    required: tuple[tuple[str, ...], ...]  # of each, a file has one; besides pickup
 
     @property
     def raw_table(self) -> str:
@@ -83,8 +91,12 @@ class Dataset:
         Raises:
             PipelineError: a required column is there under none of its names.
         """
-        missing = [names[0] for names in self.required if not set(names) & set(columns)]
+        needed = (self.pickup, *self.required)
+        missing = [names[0] for names in needed if not set(names) & set(columns)]
         if missing:
+            for name, other in SIGNS.items():
+                if other in columns and name != self.name:
+                    raise PipelineError(f"{where}: this is a {name} file of TLC's. {how_to(name)}")
             raise PipelineError(
                 f"{where}: no column {', '.join(map(repr, missing))}. It must be one of TLC's "
                 f"{self.name} files, or have its columns; additional ones are welcome"
@@ -95,6 +107,13 @@ def raw_in_dbt() -> dict[str, Any]:
     """The raw schema as dbt describes it: its tables with their columns, and its freshness."""
     [source] = yaml.safe_load(SOURCES.read_text())["sources"]
     return dict(source)
+
+
+def how_to(name: str) -> str:
+    """What to do with a file of another dataset."""
+    if name in DATASETS:
+        return f"Load it as such: DATASET={name}"
+    return f"This project does not know {name} trips yet"
 
 
 def read_datasets(path: Path) -> dict[str, Dataset]:

@@ -41,7 +41,8 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
 
     def invoke(self, args: list[str], **kwargs: Any) -> "dbtRunnerResult":
         """Run a dbt command; when it returns, the tasks of its nodes have ended."""
-        self.context, self.threads = copy_context(), []
+        self.context = copy_context()
+        self.threads: list[threading.Thread] = []
         with without_node_log_lines(), counted_nodes() as self.count:
             try:
                 result: dbtRunnerResult = super().invoke(args, **kwargs)

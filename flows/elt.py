@@ -18,11 +18,10 @@ from prefect.states import Completed
 
 from flows.build import build, check_freshness, prepare_warehouse
 from flows.datasets import DATASETS
-from flows.errors import without_secrets
-from flows.fetch import is_published
 from flows.land import land
-from flows.months import LATEST, Months, months_of, run_name, today
-from flows.parameters import TABLE_NAME, Limits, TableName
+from flows.months import LOOK_BACK, Months, is_open_ended, months_of, run_name, today
+from flows.parameters import TABLE_NAME, Limits, LookBack, TableName
+from flows.plan import months_to_land
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -37,13 +36,15 @@ def elt(
     allow_fewer_rows: bool = False,
     full_refresh: bool = False,
     limits: Limits = Limits(),
+    look_back: LookBack = LOOK_BACK,
 ) -> Summary | State[Any]:
     """Land months of yellow-taxi trips untouched, then build and test the analysts' tables.
 
     Args:
         months: The months to land, such as 2021-01, or 2021-01..2021-03, or several of these
-            with blanks between them; or latest: what TLC should have published by now, if it is
-            there. Default: the month in the source's name.
+            with blanks between them. With latest, alone or as the end of a range, the source is
+            asked what it has, and those months are landed that are new or have changed there.
+            Default: the month in the source's name.
         source: URL or path of a file, CSV (packed with gzip or not) or Parquet; {month} in it
             stands for the month. Or sample, which makes up a small month. Default: wherever TLC's
             file of that month is.
@@ -52,18 +53,18 @@ def elt(
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.
         full_refresh: Build the models of all months, not only of those that have changed.
         limits: What a file may be like.
+        look_back: How many months, up to the newest that is published, latest looks at.
 
     Raises:
         PipelineError: anything that is not a bug, in one line.
     """
-    asked = months_of(months, source, today())
+    asked = months_of(months, source, today(), look_back)
     prepare_warehouse(table_name)
-    if (months or "").strip() == LATEST:
-        asked = [month for month in asked if is_published(DATASETS["yellow"].locate(month, source))]
+    if months and is_open_ended(months):
+        asked = months_to_land(DATASETS["yellow"], months, source, today(), look_back, force)
         if not asked:
             check_freshness()
-            shown = without_secrets(source) if source else "the latest months"
-            return Completed(name="Skipped", message=f"{shown}: not published yet")
+            return Completed(name="Skipped", message=f"{months.strip()}: nothing new, or changed")
     landed = [land(month, source, "yellow", force, allow_fewer_rows, limits) for month in asked]
     built = build(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)

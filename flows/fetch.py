@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -198,20 +200,51 @@ def file_name(source: str) -> str:
     return re.sub(r"[^\w.-]", "_", without_secrets(source).rpartition("/")[2])[-100:] or "download"
 
 
-def is_published(source: str) -> bool:
-    """Whether the source has the file, by the first thing that its server says.
+@dataclass(frozen=True)
+class Published:
+    """What a source says of a file without sending it."""
 
-    Only a clear no is one: `fetch` finds out what else may be wrong. A bucket that may not be
-    listed, such as TLC's, answers 403 for what it does not have.
+    bytes: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+def probe(source: str) -> Published | None:
+    """What the source says of a file; None if it says clearly that it has none.
+
+    A bucket that may not be listed, such as TLC's, answers 403 for what it does not have; and for
+    too many requests.
+
+    Raises:
+        SourceUnavailable: it says neither.
+        PipelineError: the URL can't be a file's.
     """
     if not is_url(source):
-        return Path(source).exists()
+        try:
+            return Published(Path(source).stat().st_size)
+        except OSError:
+            return None
     check(source)
+    shown = without_secrets(source)
     try:
-        with ask(source, {}) as response:
-            return response.status_code not in {403, *NOT_THERE}
-    except httpx.HTTPError:
-        return True
+        # One byte, and not HEAD: an address that is signed for GET refuses anything else.
+        with ask(source, {"Range": "bytes=0-0"}) as response:
+            if response.status_code in {403, *NOT_THERE}:
+                return None
+            if response.status_code not in (200, 206):
+                raise SourceUnavailable(
+                    f"{shown}: the server says {response.status_code} {response.reason_phrase}"
+                )
+            headers = response.headers
+            _, _, whole = headers.get("Content-Range", "").rpartition("/")
+            size = whole if response.status_code == 206 else headers.get("Content-Length", "")
+            return Published(
+                int(size) if size.isdecimal() else None,
+                headers.get("ETag"),
+                headers.get("Last-Modified"),
+            )
+    except httpx.HTTPError as error:
+        raise SourceUnavailable(f"{shown}: {error or type(error).__name__}") from None
 
 
 def check(url: str) -> None:
@@ -361,7 +394,12 @@ def ask(url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
     headers = {"Accept-Encoding": "identity"} | headers
     hooks = {"request": [refuse_name]}
     line = Line()
-    with httpx.Client(event_hooks=hooks, timeout=TIMEOUT, max_redirects=MOST_REDIRECTS) as client:
+    with httpx.Client(
+        event_hooks=hooks,
+        timeout=TIMEOUT,
+        max_redirects=MOST_REDIRECTS,
+        verify=known_authorities(),
+    ) as client:
         request = client.build_request(
             "GET", with_secrets(url), headers=headers, extensions={"trace": line.on_event}
         )
@@ -369,6 +407,12 @@ def ask(url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
             response = client.send(request, stream=True, follow_redirects=True)
         with contextlib.closing(response):
             yield response
+
+
+@cache
+def known_authorities() -> ssl.SSLContext:
+    """The certificates that servers are checked by, read once: there are hundreds."""
+    return httpx.create_ssl_context()
 
 
 class Line:

@@ -43,6 +43,9 @@ class Load:
     malformed_lines: int
     sha256: str
     is_sample: bool
+    bytes: int  # of the file
+    etag: str | None = None
+    last_modified: str | None = None
     seconds: float = 0.0  # none where there was nothing to do
 
 
@@ -50,17 +53,22 @@ class CopyRefused(Exception):
     """PostgreSQL rejects the file as it is: some of its lines are not rows."""
 
 
-def loaded_months(dataset: str) -> set[date]:
-    """The months of a dataset that are in the raw table, without samples."""
+LATEST_LOADS = (
+    "select distinct on (source_month) dataset, source_month, row_count, malformed_lines, sha256,"
+    " is_sample, bytes, etag, last_modified from raw.loads"
+    " where dataset = %s and source_month = any(%s::date[]) is not false"
+    " order by source_month, load_id desc"
+)
+
+
+def latest_loads(dataset: str) -> dict[date, Load]:
+    """The load that each month of a dataset is of."""
     with connect() as connection:
         if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
-            return set()
-        months = (
-            "select source_month from raw.loads where dataset = %s"
-            " group by source_month"
-            " having not (array_agg(is_sample order by load_id desc))[1]"
-        )
-        return set(connection.exec_driver_sql(months, (dataset,)).scalars())
+            return {}
+        found = connection.exec_driver_sql(LATEST_LOADS, (dataset, None))
+        loads = [Load(*row) for row in found]
+    return {load.month: load for load in loads}
 
 
 @materialize(
@@ -112,6 +120,7 @@ def load(
                         f"{file.source} has changed while it was loaded, and {where} stays as it "
                         "was. Run again when nothing writes to the file any more"
                     )
+                refuse_other_months(cursor, dataset, month, file, fresh, trips.columns, limits)
                 if present and not (present.is_sample or allow_fewer_rows):
                     refuse_fewer_rows(file, where, present.rows, rows)
                 swap(cursor, dataset, month, fresh, is_new=present is None)
@@ -136,7 +145,10 @@ def load(
     seconds = time.perf_counter() - began
     counts = (where, f"{rows:,}", f"{malformed:,}", seconds)
     get_run_logger().info("%s: loaded %s rows, %s malformed lines, %.1f s", *counts)
-    return Load(dataset.name, month, rows, malformed, trips.sha256, is_sample, seconds)
+    return Load(
+        *(dataset.name, month, rows, malformed, trips.sha256, is_sample),
+        *(file.bytes, file.etag, file.last_modified, seconds),
+    )
 
 
 @contextmanager
@@ -167,11 +179,7 @@ def wait_for_turn(cursor: Cursor, where: str) -> None:
 
 def latest_load(cursor: Cursor, dataset: Dataset, month: date) -> Load | None:
     """The load that the month is of, where it is loaded."""
-    cursor.execute(
-        "select dataset, source_month, row_count, malformed_lines, sha256, is_sample from raw.loads"
-        " where dataset = %s and source_month = %s order by load_id desc limit 1",
-        [dataset.name, month],
-    )
+    cursor.execute(LATEST_LOADS, [dataset.name, [month]])
     found = cursor.fetchone()
     return Load(*found) if found else None
 
@@ -191,6 +199,33 @@ def refuse_fewer_rows(file: SourceFile, where: str, before: int, rows: int) -> N
         raise PipelineError(
             f"{file.source}: {rows:,} rows, where {where} has {before:,}. It stays as it was. "
             "If the file is right, allow it with allow_fewer_rows"
+        )
+
+
+def refuse_other_months(
+    cursor: Cursor,
+    dataset: Dataset,
+    month: date,
+    file: SourceFile,
+    fresh: Identifier,
+    columns: list[str],
+    limits: Limits,
+) -> None:
+    """Raise a `PipelineError` if most trips begin in other months: it is another month's file."""
+    [pickup] = [name for name in columns if name in dataset.pickup][:1]
+    run(
+        cursor,
+        "select month, share from raw.months_in({}, {})",
+        *(Literal(fresh.as_string(cursor)), Literal(pickup)),
+    )
+    shares = dict(cursor.fetchall())
+    if shares and 1 - shares.get(f"{month:%Y-%m}", 0) > limits.other_months_share:
+        most = [f"{name}: {share:.0%}" for name, share in [*shares.items()][:12]]
+        rest = ["…"] * (len(shares) > len(most))
+        raise PipelineError(
+            f"{file.source} is not the file of {month:%Y-%m}: its trips begin in "
+            f"{', '.join(most + rest)}. Give the right month, or take it all the same with "
+            "limits.other_months_share=1"
         )
 
 

@@ -17,22 +17,30 @@ from flows.parameters import SAMPLE
 FIRST_MONTH = date(2009, 1, 1)  # TLC has published nothing about the time before
 SAMPLE_MONTH = "2021-01"
 LATEST = "latest"
-MONTHS_UNTIL_PUBLISHED = 2
+LOOK_BACK = 12  # months that `latest` looks at: TLC publishes old months again without a word
+LATEST_BY = 4  # TLC publishes a month one to three months after its end; by then it is there
 WRITTEN = r"20(?:09|[1-9][0-9])-(?:0[1-9]|1[0-2])"
-RANGE = rf"(?:{LATEST}|{WRITTEN}(?:\.\.{WRITTEN})?)"
+RANGE = rf"(?:{LATEST}|{WRITTEN}(?:\.\.(?:{WRITTEN}|{LATEST}))?)"
 
 
 def months_of(
-    months: str | None, source: str | None, today: date, since: date = FIRST_MONTH
+    months: str | None,
+    source: str | None,
+    today: date,
+    look_back: int = LOOK_BACK,
+    since: date = FIRST_MONTH,
 ) -> list[date]:
     """The months that are asked for, each once, in the order of asking.
 
     Args:
         months: Words, divided by blanks or commas: `2021-01` is a month, `2019-01..2020-12` a
-            range, `latest` what `latest_months` returns. None: the month in the source's name.
+            range; `2021-01..latest` ends with last month, and `latest` is so many months up to
+            that as may have `look_back` published ones. Which are published is for `flows.plan`
+            to find out. None: the month in the source's name.
         source: URL or path of a file, `{month}` in it stands for the month; or `sample`; or None,
             for TLC's own files.
         today: The day from which `latest` counts; later months have no trips yet.
+        look_back: How many published months `latest` means.
         since: The first month that is published.
 
     Raises:
@@ -45,7 +53,7 @@ def months_of(
         if not found and not is_pattern:
             raise UsageError(f"{shorten(source)}: no month in its name. Give the month: YYYY-MM")
         months = found[0] if found else SAMPLE_MONTH
-    asked = expand(months, today, since)
+    asked = expand(months, today, look_back, since)
     if found and asked != [read_month(found[0])]:
         raise UsageError(
             f"{shorten(source)}: the month in its name is {found[0]}, not {shorten(months)}"
@@ -57,22 +65,27 @@ def months_of(
     return asked
 
 
-def expand(months: str, today: date, since: date = FIRST_MONTH) -> list[date]:
+def expand(
+    months: str, today: date, look_back: int = LOOK_BACK, since: date = FIRST_MONTH
+) -> list[date]:
     """The months that words stand for, each once.
 
     Raises:
         UsageError: a word is not a month or a range, or not one that can have been published.
     """
     words = re.split(r"[\s,]+", months.strip())
-    return list(dict.fromkeys(month for word in words for month in expand_word(word, today, since)))
+    expanded = (expand_word(word, today, look_back, since) for word in words)
+    return list(dict.fromkeys(month for months in expanded for month in months))
 
 
-def expand_word(word: str, today: date, since: date) -> list[date]:
+def expand_word(word: str, today: date, look_back: int, since: date) -> list[date]:
     """The months that one word stands for."""
+    last_month = months_before(today, 1)
     if word == LATEST:
-        return latest_months(today)
+        return list(months_between(months_before(today, look_back + LATEST_BY - 1), last_month))
     first, dots, last = word.partition("..")
-    begin, end = read_month(first), read_month(last if dots else first)
+    begin = read_month(first)
+    end = last_month if last == LATEST else read_month(last if dots else first)
     if begin > end:
         raise UsageError(f"{word}: the range ends before it begins")
     if begin < since:
@@ -89,13 +102,15 @@ def months_between(begin: date, end: date) -> Iterator[date]:
         begin = date(begin.year + begin.month // 12, begin.month % 12 + 1, 1)
 
 
-def latest_months(today: date) -> list[date]:
-    """The month that should be published by now, and the one before it, in case it came late.
+def months_before(day: date, count: int) -> date:
+    """The month so many before a day's."""
+    number = day.year * 12 + day.month - 1 - count
+    return date(number // 12, number % 12 + 1, 1)
 
-    TLC publishes a month about two months after its end.
-    """
-    newest = today.year * 12 + today.month - 1 - MONTHS_UNTIL_PUBLISHED
-    return [date(number // 12, number % 12 + 1, 1) for number in (newest - 1, newest)]
+
+def is_open_ended(months: str | None) -> bool:
+    """Whether it depends on what is published which months are meant."""
+    return LATEST in (months or "")
 
 
 def read_month(text: str) -> date:
@@ -117,7 +132,7 @@ def check_month(value: object) -> date:
     Raises:
         UsageError: it is another day of the month, or not a month, or in the future.
     """
-    [month] = expand_word(f"{read_month(str(value)):%Y-%m}", date.today(), FIRST_MONTH)
+    [month] = expand(f"{read_month(str(value)):%Y-%m}", date.today())
     return month
 
 
@@ -156,6 +171,8 @@ def run_name() -> str:
     from prefect import runtime
 
     flow, parameters = str(runtime.flow_run.flow_name), runtime.flow_run.parameters
+    if is_open_ended(parameters["months"]):
+        return f"{flow} {parameters['months'].strip()}"
     try:
         months = months_of(parameters["months"], parameters["source"], today())
     except UsageError:

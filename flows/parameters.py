@@ -29,6 +29,13 @@ class Limits(BaseModel):
         allow_inf_nan=False,
         description="The share of a file's lines that may be malformed, from 0 to 1.",
     )
+    other_months_share: float = Field(
+        default=0.5,  # a few trips are always of another month, or of a clock that went wrong
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The share of a file's trips that may begin in other months, from 0 to 1.",
+    )
     gigabytes: float = Field(
         default=10.0,  # TLC's largest CSV has 2.5
         gt=0,
@@ -66,3 +73,4 @@ def taken_names() -> set[str]:
 TableName = Annotated[
     str, AfterValidator(check_table_name), Field(json_schema_extra={"pattern": f"^{PLAIN_NAME}$"})
 ]
+LookBack = Annotated[int, Field(ge=1, le=240)]

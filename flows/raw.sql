@@ -156,6 +156,36 @@ language sql as $$
     )
 $$;
 
+-- The months in which a raw table's trips begin, with the share of each, the largest first; from a
+-- sample of the pages of a large table. Texts that are not dates as TLC or a copy writes them (see
+-- dbt_project/macros/values.sql) do not count.
+create or replace function raw.months_in(target regclass, pickup name)
+returns table (month text, share float8)
+language plpgsql as $$
+declare
+    pages bigint := greatest(1, pg_relation_size(target) / current_setting('block_size')::int);
+begin
+    return query execute format(
+        $query$
+        select month, (count(*) / sum(count(*)) over ())::float8
+        from (
+            select case
+                when %1$I ~ '^\s*\d{4}-\d\d-' then left(ltrim(%1$I), 7)
+                when %1$I ~ '^\s*\d\d?/\d\d?/\d{4}' then
+                    substring(%1$I from '/(\d{4})') || '-'
+                    || lpad(substring(%1$I from '^\s*(\d\d?)/'), 2, '0')
+            end as month
+            from %2$s tablesample system (%3$s) repeatable (1)
+        ) as pickups
+        where month is not null
+        group by month
+        order by 2 desc, 1
+        $query$,
+        pickup, target, least(100, 100 * 2000.0 / pages)
+    );
+end
+$$;
+
 -- What a month's partition of a table is called; it is in the schema of the table that fills it.
 create or replace function raw.partition_name(parent regclass, month date) returns text
 language sql stable as $$

@@ -296,7 +296,7 @@ def warehouse(database, prefect_server) -> Settings:
 
 def load_file(path: Path, month: date, *, max_malformed_share: float = 0, **options) -> Load:
     """Load a file of yellow trips; no line of it may be malformed, unless an option says so."""
-    limits = Limits(malformed_share=max_malformed_share)
+    limits = Limits(malformed_share=max_malformed_share, other_months_share=1)
     return load(verify(str(path), path), DATASETS["yellow"], month, limits=limits, **options)
 
 

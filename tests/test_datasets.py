@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from flows.datasets import DATASETS, read_datasets
-from flows.errors import UsageError
+from flows.errors import PipelineError, UsageError
 from flows.parameters import SAMPLE
 
 COPY = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow"
@@ -69,8 +69,28 @@ def test_the_columns_of_the_raw_table_are_those_that_dbt_describes():
 
 @pytest.mark.parametrize("change", [{"urls": []}, {"first_month": "2009-13"}, {"table": None}])
 def test_a_mistake_in_the_data_is_found_when_they_are_read(tmp_path, change):
-    entry = {"table": "t", "first_month": "2009-01", "sources": [{"url": "x"}], "required": []}
+    entry = {"table": "t", "first_month": "2009-01", "sources": [{"url": "x"}]}
+    entry |= {"pickup": [], "required": []}
     path = tmp_path / "datasets.yml"
     path.write_text(yaml.safe_dump({"red": entry | change}))
     with pytest.raises(ValidationError):
         read_datasets(path)
+
+
+def test_a_file_of_another_dataset_is_told_by_its_columns():
+    with pytest.raises(PipelineError, match="x, line 1: this is a green file of TLC's"):
+        YELLOW.require_columns(["vendorid", "lpep_pickup_datetime"], "x, line 1")
+
+
+def test_what_a_file_lacks_is_listed():
+    with pytest.raises(PipelineError, match="no column 'trip_distance', 'ratecodeid'"):
+        YELLOW.require_columns(
+            [
+                *YELLOW.pickup,
+                "vendorid",
+                "passenger_count",
+                *sorted({names[0] for names in YELLOW.required} - {"trip_distance", "ratecodeid"}),
+                "tpep_dropoff_datetime",
+            ],
+            "x",
+        )

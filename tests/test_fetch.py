@@ -14,11 +14,12 @@ from prefect.blocks.system import Secret
 
 from flows.errors import PipelineError
 from flows.fetch import (
+    Published,
     SourceUnavailable,
     cache_key,
     download,
     fetch,
-    is_published,
+    probe,
     refuse_address,
     verify,
     with_secrets,
@@ -53,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         status, body, headers = site.pages[self.path]
         headers = {"Content-Length": str(len(body))} | headers
         versions = {headers.get("ETag"), headers.get("Last-Modified")} - {None}
-        if "Range" in self.headers and self.headers["If-Range"] in versions:
+        if self.headers["If-Range"] in versions:
             begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
             headers["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
             status, body = (206, body[begin:]) if begin < len(body) else (416, b"")
@@ -328,11 +329,16 @@ class TestTask:
         assert [(a.type, a.data) for a in mine] == [("progress", 100.0)]
 
 
-def test_whether_a_file_is_published_is_what_its_server_says_first(site, tmp_path):
-    site.pages = {"/a": (200, CSV, {}), "/b": (404, b"", {}), "/c": (403, b"", {})}
-    assert [is_published(f"{site.url}/{page}") for page in "abc"] == [True, False, False]
-    assert is_published("http://127.0.0.1:9/is-for-fetch-to-find-out")
-    assert not is_published(str(tmp_path / "2021-01.csv"))
+def test_what_a_server_says_of_a_file_is_known_without_the_file(site, tmp_path):
+    site.pages = {"/a": (200, CSV, {"ETag": '"1"'}), "/b": (403, b"", {}), "/c": (404, b"", {})}
+    assert probe(f"{site.url}/a") == Published(len(CSV), '"1"', None)
+    assert [probe(f"{site.url}/{page}") for page in "bc"] == [None, None]
+    assert probe(str(tmp_path / "2021-01.csv")) is None
+
+
+def test_a_server_that_does_not_answer_says_nothing_of_a_file():
+    with pytest.raises(SourceUnavailable):
+        probe("http://127.0.0.1:9/x.csv")
 
 
 @pytest.mark.parametrize("kind", ["url", "path"])

@@ -16,6 +16,7 @@ from flows.errors import PipelineError
 from flows.fetch import verify
 from flows.laptop.sample import HEADER, sample_month
 from flows.load import Load, load
+from flows.parameters import Limits
 from flows.warehouse import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
@@ -365,3 +366,39 @@ def test_a_view_on_the_raw_table_stays(land, query):
     land([ROW, ROW])
     land([ROW, ROW], FEBRUARY)
     assert query("select count(*) from mine") == [(4,)]
+
+
+class TestAFileOfAnotherMonth:
+    """A few trips outside of it are in each of TLC's months; most of them are in none."""
+
+    def load(self, path, month, **limits) -> None:
+        load(verify(str(path), path), DATASETS["yellow"], month, limits=Limits(**limits))
+
+    def test_is_refused_with_the_months_that_it_has(self, warehouse, query):
+        file = sample_month(FEBRUARY, 1_000)
+        with pytest.raises(
+            PipelineError, match=r"is not the file of 2021-01: its trips begin in 2021-02: 100%"
+        ):
+            self.load(file, JANUARY)
+        assert query("select count(*) from raw.loads") == [(0,)]
+
+    def test_is_refused_if_it_is_a_whole_year_in_whatever_form_of_date(self, warehouse, tmp_path):
+        path = tmp_path / "year.csv"
+        rows = [
+            ROW.replace("2021-01-01 00:30:10", f"{month}/1/2021 0:30") for month in range(1, 13)
+        ]
+        path.write_text("\n".join([HEADER, *rows]))
+        with pytest.raises(PipelineError, match=r"2021-01: 8%, 2021-02: 8%, .*2021-12: 8%\. Give"):
+            self.load(path, JANUARY)
+
+    def test_is_taken_if_one_says_so(self, warehouse, query):
+        self.load(sample_month(FEBRUARY, 1_000), JANUARY, other_months_share=1)
+        assert query("select count(*) from raw.yellow_tripdata") == [(1_000,)]
+
+    def test_is_what_it_is_known_by_and_not_its_dates_that_are_none(
+        self, warehouse, query, tmp_path
+    ):
+        path = tmp_path / "odd.csv"
+        path.write_text("\n".join([HEADER, ROW.replace("2021-01-01 00:30:10", "no date")]))
+        self.load(path, JANUARY)
+        assert query("select count(*) from raw.yellow_tripdata") == [(1,)]

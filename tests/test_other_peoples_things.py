@@ -21,6 +21,7 @@ MARTS = (
     *("yellow_taxi_trips", "trips_enriched", "rejected_trips", "trip_accounting"),
     *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix"),
     *("taxi_zones", "vendors", "rate_codes", "payment_types", "store_and_fwd_flags"),
+    "request_sources",
 )
 
 

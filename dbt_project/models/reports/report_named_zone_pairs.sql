@@ -1,10 +1,9 @@
--- TLC calls the zones that it does not know NV and NA, which says nothing to a reader.
 with zones as (
 
     select
         location_id,
-        case when borough = 'Unknown' then 'Unknown (' || zone || ')' else zone end as zone_name,
-        borough <> 'Unknown' as is_known
+        coalesce(nullif(zone, 'N/A'), 'Unknown') as zone_name,
+        borough not in ('Unknown', 'N/A') as is_known
     from {{ ref('taxi_zones') }}
 
 )

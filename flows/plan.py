@@ -1,0 +1,158 @@
+"""Plan: which months a source has, new or changed since they were loaded; without loading any."""
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, Literal
+
+from tabulate import tabulate
+
+from flows.datasets import DATASETS, Dataset
+from flows.errors import without_secrets
+from flows.fetch import Published, SourceUnavailable, probe
+from flows.load import Load, latest_loads
+from flows.months import LATEST, LATEST_BY, LOOK_BACK, months_before, months_of
+from flows.progress import megabytes
+from flows.warehouse import ensure_warehouse
+
+AT_ONCE = 8  # requests
+REQUESTS_PER_SECOND = 30  # TLC's server answers 403 to more than it likes
+PAUSES = (1, 3, 9)  # seconds, before it is asked again for a month that should be there
+SECONDS_PER_MEGABYTE = 1.0  # to download, load and build, on a laptop with two cores
+
+State = Literal["new", "same", "changed", "not published", "no answer"]
+TO_LAND = ("new", "changed", "no answer")  # with no answer, landing it will say why
+
+
+@dataclass(frozen=True)
+class PlannedMonth:
+    """A month, what its source says of its file, and what is loaded of it."""
+
+    month: date
+    source: str
+    state: State
+    bytes: int | None = None
+    rows_before: int | None = None
+
+
+def plan(dataset: Dataset, months: Sequence[date], source: str | None = None) -> list[PlannedMonth]:
+    """Compare what a source has of some months with what is loaded.
+
+    A month has changed if its size, its ETag or its Last-Modified is another than when it was
+    loaded. The source is asked for one byte of each file, several at once, and gently.
+    """
+    loaded = latest_loads(dataset.name)
+    due = months_before(date.today(), LATEST_BY)
+
+    def of(month: date) -> PlannedMonth:
+        url = dataset.locate(month, source)
+        present = loaded.get(month)
+        rows = present.rows if present else None
+        try:
+            published = probe_patiently(url) if month <= due else probe(url)
+        except SourceUnavailable:
+            return PlannedMonth(month, without_secrets(url), "no answer", None, rows)
+        size = published.bytes if published else None
+        state = state_of(published, present, is_due=month <= due)
+        return PlannedMonth(month, without_secrets(url), state, size, rows)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        coming = []
+        for month in months:
+            coming.append(threads.submit(of, month))
+            time.sleep(1 / REQUESTS_PER_SECOND)
+        return [planned.result() for planned in coming]
+
+
+def probe_patiently(url: str) -> Published | None:
+    """Ask again, with pauses, for what should be there: a refusal may mean too many requests."""
+    for pause in PAUSES:
+        if published := probe(url):
+            return published
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+    return probe(url)
+
+
+def state_of(published: Published | None, present: Load | None, is_due: bool) -> State:
+    """What is to be done about a month."""
+    if published is None:
+        return "no answer" if is_due else "not published"
+    if present is None or present.is_sample:
+        return "new"
+    known = [
+        (published.bytes, present.bytes),
+        (published.etag, present.etag),
+        (published.last_modified, present.last_modified),
+    ]
+    differs = any(now != then for now, then in known if now is not None and then is not None)
+    return "changed" if differs else "same"
+
+
+def months_to_land(
+    dataset: Dataset,
+    months: str,
+    source: str | None,
+    today: date,
+    look_back: int,
+    force: bool = False,
+) -> list[date]:
+    """The months that words with `latest` in them stand for: those that are new or have changed.
+
+    `latest` alone looks at `look_back` months up to the newest that is published.
+    """
+    planned = plan(dataset, months_of(months, source, today, look_back), source)
+    if months.strip() == LATEST:
+        there = [one.month for one in planned if one.state != "not published"]
+        newest = max(there, default=date.min)
+        planned = [one for one in planned if one.month <= newest][-look_back:]
+    wanted = (*TO_LAND, "same") if force else TO_LAND
+    return [one.month for one in planned if one.state in wanted]
+
+
+def show(parameters: dict[str, Any], as_json: bool) -> str:
+    """The plan of a run with these parameters, as a table or as JSON."""
+    ensure_warehouse()
+    months, source = parameters["months"], parameters["source"]
+    asked = months_of(months, source, date.today(), parameters.get("look_back", LOOK_BACK))
+    planned = plan(DATASETS["yellow"], asked, source)
+    if as_json:
+        rows = [{**asdict(one), "month": f"{one.month:%Y-%m}"} for one in planned]
+        return json.dumps({"months": rows, **sum_of(planned)})
+    headers = ("month", "is", "size", "rows loaded", "source")
+    table = [
+        (
+            f"{one.month:%Y-%m}",
+            one.state,
+            megabytes(one.bytes) if one.bytes else "",
+            f"{one.rows_before:,}" if one.rows_before is not None else "",
+            one.source,
+        )
+        for one in planned
+    ]
+    total = sum_of(planned)
+    minutes = max(1, round(total["seconds"] / 60))
+    return "\n".join(
+        [
+            tabulate(table, headers, "plain", colalign=("left", "left", "right", "right", "left")),
+            "",
+            f"To fetch: {total['to_fetch']} of {len(planned)} months, {megabytes(total['bytes'])}, "
+            f"in about {minutes} minute{'s' * (minutes > 1)}"
+            if total["to_fetch"]
+            else "Nothing to fetch: nothing is new or has changed",
+        ]
+    )
+
+
+def sum_of(planned: list[PlannedMonth]) -> dict[str, int]:
+    """How much there is to fetch: months, bytes, and seconds, roughly."""
+    wanted = [one for one in planned if one.state in TO_LAND]
+    size = sum(one.bytes or 0 for one in wanted)
+    return {
+        "to_fetch": len(wanted),
+        "bytes": size,
+        "seconds": round(size / 1e6 * SECONDS_PER_MEGABYTE),
+    }

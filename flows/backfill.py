@@ -21,7 +21,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.build import build, prepare_warehouse
+from flows.build import build_if_needed, prepare_warehouse
 from flows.datasets import DATASETS, absolute
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
 from flows.load import latest_loads
@@ -90,7 +90,7 @@ def backfill(
     }
     if failures:
         report_failures(failures)
-    built = build(table_name)
+    built = build_if_needed(table_name)
     summary = replace(summarise(asked, table_name, built), report=report(table_name))
     if failures:
         raise PipelineError(

@@ -72,19 +72,28 @@ def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Bui
         PipelineError: a model or a test has failed; the message names it.
     """
     began = time.perf_counter()
-    logger = get_run_logger()
-    if not full_refresh and is_up_to_date(table_name):
-        check_freshness()
-        logger.info("The models are up to date, nothing to build")
-        return Build(0, 0, time.perf_counter() - began)
     nodes = dbt_build(table_name, full_refresh)
     check_freshness()
     models = sum(node.node.resource_type in ("model", "seed") for node in nodes)
     built = Build(models, len(nodes) - models, time.perf_counter() - began)
-    logger.info(
+    get_run_logger().info(
         "%s models are up to date, %s tests passed, %.1f s", models, built.tests, built.seconds
     )
     return built
+
+
+def build_if_needed(table_name: str, full_refresh: bool = False) -> Build:
+    """Build the models, unless they are built of these months with this project already.
+
+    Raises:
+        PipelineError: a model or a test has failed; the message names it.
+    """
+    began = time.perf_counter()
+    if full_refresh or not is_up_to_date(table_name):
+        return build(table_name, full_refresh)
+    check_freshness()
+    get_run_logger().info("The models are up to date, nothing to build")
+    return Build(0, 0, time.perf_counter() - began)
 
 
 def is_up_to_date(table_name: str) -> bool:

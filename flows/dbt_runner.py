@@ -7,6 +7,7 @@ no longer needs it.
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     OnEvent = Callable[[EventMsg], None]
 
+LONGEST_WAIT = 20  # seconds for the tasks of dbt's nodes to report to Prefect that they have ended
 KINDS = {"model": "models", "seed": "models", "test": "tests", "unit_test": "tests"}
 
 
@@ -47,8 +49,10 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
             try:
                 result: dbtRunnerResult = super().invoke(args, **kwargs)
             finally:
+                # Not for ever: a node that dbt gave up, as when PostgreSQL has died, never ends.
+                ends_at = time.monotonic() + LONGEST_WAIT
                 for thread in self.threads:
-                    thread.join(timeout=60)
+                    thread.join(max(0, ends_at - time.monotonic()))
         return result
 
     def _create_unified_callback(self, *args: Any, **kwargs: Any) -> "OnEvent":

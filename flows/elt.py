@@ -16,7 +16,7 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed
 
-from flows.build import build, check_freshness, prepare_warehouse
+from flows.build import build_if_needed, check_freshness, prepare_warehouse
 from flows.datasets import DATASETS
 from flows.land import land
 from flows.months import LOOK_BACK, Months, is_open_ended, months_of, run_name, today
@@ -66,6 +66,6 @@ def elt(
             check_freshness()
             return Completed(name="Skipped", message=f"{months.strip()}: nothing new, or changed")
     landed = [land(month, source, "yellow", force, allow_fewer_rows, limits) for month in asked]
-    built = build(table_name, full_refresh)
+    built = build_if_needed(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)
     return replace(summary, report=report(table_name))

@@ -29,7 +29,7 @@ from prefect_dbt import PrefectDbtRunner
 from prefect_dbt.core._tracker import NodeTaskTracker
 from prefect_dbt.core.runner import execute_dbt_node
 
-from flows.build import PROJECT, TARGETS, build
+from flows.build import PROJECT, TARGETS, build, is_up_to_date
 from flows.errors import PipelineError, UsageError, log_each_failure_once
 from flows.laptop.sample import sample_month
 from flows.parameters import check_table_name
@@ -165,7 +165,7 @@ def test_every_column_of_every_table_is_described(ask):
     columns = ask(
         "select table_name, column_name from information_schema.columns"
         " where table_schema in ('raw', 'staging', 'public')"
-        " and table_name not in ('built_months', 'built_shapes', 'locks')"
+        " and table_name not in ('built_months', 'built_shapes', 'built_projects', 'locks')"
         " and table_name !~ 'yellow_tripdata_'"
     )
     described = set()
@@ -300,27 +300,38 @@ class TestWhatIsTested:
 
 
 @pytest.mark.usefixtures("january")
-class TestNothingToBuild:
-    """Where months, project and tables are the same, dbt is not even started."""
+class TestIsUpToDate:
+    """Where months, project and tables are the same, a run does not even import dbt."""
 
     def test_after_a_build(self):
-        assert build().models == 0
+        assert is_up_to_date("yellow_taxi_trips")
+
+    def test_not_for_another_name_of_the_table(self):
+        assert not is_up_to_date("my_trips")
 
     def test_not_after_a_month_was_loaded(self, land):
         land(FEBRUARY, 100)
-        assert build().models > 0
+        assert not is_up_to_date("yellow_taxi_trips")
 
     def test_not_if_a_table_is_gone(self, query):
         query("drop view trips_enriched")
-        assert build().models > 0
-        assert query("select count(*) > 0 from trips_enriched") == [(True,)]
+        assert not is_up_to_date("yellow_taxi_trips")
+
+    def test_not_if_a_month_has_not_passed_its_tests(self, query):
+        query("update staging.built_months set is_tested = false")
+        assert not is_up_to_date("yellow_taxi_trips")
 
     def test_not_after_dbt_was_run_by_hand_perhaps_with_another_project(self, dbt):
         dbt("run --select trips_enriched")
-        assert build().models > 0
+        assert not is_up_to_date("yellow_taxi_trips")
 
-    def test_not_if_it_is_a_full_refresh(self):
-        assert build(full_refresh=True).models > 0
+    def test_not_if_the_project_is_another(self, monkeypatch, tmp_path):
+        shutil.copytree(PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("logs"))
+        monkeypatch.setattr("flows.build.PROJECT", tmp_path / "project")
+        assert is_up_to_date("yellow_taxi_trips")
+        with (tmp_path / "project" / "macros" / "metric.sql").open("a") as file:
+            file.write("\n")
+        assert not is_up_to_date("yellow_taxi_trips")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import date
 from pathlib import Path
 
@@ -103,25 +103,26 @@ def test_the_whole_run_twice(query, api):
     assert not any("\x1b[" in text or "Traceback" in text for text in logged)
 
 
-def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(built_january, api):
+@pytest.mark.usefixtures("built_january")  # under the name warehouse
+def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(api):
     """Prefect's open-source server keeps the lineage as events alone."""
     found = api(
         "events",
         filter={
             "event": {"name": ["prefect.asset.materialization.succeeded"]},
-            "resource": {"id_prefix": [f"postgres://{built_january.db}/"]},
+            "resource": {"id_prefix": ["postgres://warehouse/"]},
         },
         limit=50,
+        order="ASC",
     )["events"]
-    upstream = {
-        event["resource"]["prefect.resource.id"]: {
+    upstream = defaultdict(set)
+    for event in found:
+        upstream[event["resource"]["prefect.resource.id"]] |= {
             related["prefect.resource.id"]
             for related in event["related"]
             if related["prefect.resource.role"] == "asset"
         }
-        for event in found
-    }
-    asset = f"postgres://{built_january.db}".__add__
+    asset = "postgres://warehouse".__add__
     source = asset_of(str(sample_month(JANUARY, 1_000)))
     for table in ("yellow_tripdata", "loads", "malformed_lines"):
         assert upstream[asset(f"/raw/{table}")] >= {source}

@@ -67,10 +67,10 @@ def start_run(source: str, *arguments: str) -> subprocess.Popen:
 
 
 MOMENTS = [  # a line of the log, and how many seconds after it at the most
-    *[("Beginning subflow run 'land", 1.2)] * 3,  # while the file is downloaded
-    *[("Task run 'fetch", 0.5)] * 4,  # while it is loaded
+    *[("Beginning subflow run 'land", 1.2)] * 2,  # while the file is downloaded
+    *[("Task run 'fetch", 0.5)] * 2,  # while it is loaded
     ("Task run 'load yellow 2021-01' - Finished", 0.3),  # between load and dbt
-    *[("Beginning subflow run 'build", 4)] * 2,  # in dbt
+    ("Beginning subflow run 'build", 4),  # in dbt
 ]
 
 

@@ -259,8 +259,10 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
             try:
                 try:
                     result = runner.invoke(command)
-                except ValueError:  # perhaps misled by what dbt parsed before, of other files
-                    if not parsed.exists():
+                except (
+                    ValueError
+                ) as error:  # perhaps misled by what it parsed before, of other files
+                    if is_passing(str(error)) or not parsed.exists():
                         raise
                     parsed.unlink()
                     result = runner.invoke(command)
@@ -322,8 +324,12 @@ def months_of_failing_rows(query: str) -> str:
 
 def failure(message: str) -> PipelineError:
     """What dbt reports, as an error that is worth a retry if PostgreSQL was away or locked."""
-    is_passing = any(word in message for word in PASSING)
-    return TransientError(message) if is_passing else PipelineError(message)
+    return TransientError(message) if is_passing(message) else PipelineError(message)
+
+
+def is_passing(message: str) -> bool:
+    """Whether a message is of a server that may be back in a moment."""
+    return any(word in message for word in PASSING)
 
 
 def in_one_line(text: str | None) -> str:

@@ -90,6 +90,12 @@ class SourceUnavailable(TransientError):
     """The source did not deliver, and may in a moment."""
 
 
+class Forbidden(SourceUnavailable):
+    """A bucket that may not be listed, such as TLC's, says this of what it does not have, and of
+    too many requests.
+    """
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """A file of trips on disk that has been read to its end once.
@@ -212,11 +218,9 @@ class Published:
 def probe(source: str) -> Published | None:
     """What the source says of a file; None if it says clearly that it has none.
 
-    A bucket that may not be listed, such as TLC's, answers 403 for what it does not have; and for
-    too many requests.
-
     Raises:
-        SourceUnavailable: it says neither.
+        Forbidden: it has none, or there were too many requests.
+        SourceUnavailable: it says nothing.
         PipelineError: the URL can't be a file's.
     """
     if not is_url(source):
@@ -229,10 +233,11 @@ def probe(source: str) -> Published | None:
     try:
         # One byte, and not HEAD: an address that is signed for GET refuses anything else.
         with ask(source, {"Range": "bytes=0-0"}) as response:
-            if response.status_code in {403, *NOT_THERE}:
+            if response.status_code in NOT_THERE:
                 return None
             if response.status_code not in (200, 206):
-                raise SourceUnavailable(
+                refused = Forbidden if response.status_code == 403 else SourceUnavailable
+                raise refused(
                     f"{shown}: the server says {response.status_code} {response.reason_phrase}"
                 )
             headers = response.headers
@@ -489,7 +494,7 @@ def refuse_status(url: str, response: httpx.Response) -> None:
         if pause.isdecimal():  # it may be a date as well, and then our own pauses have to do
             time.sleep(min(int(pause), LONGEST_PAUSE))
         if response.status_code == 403:
-            raise SourceUnavailable(
+            raise Forbidden(
                 f"{reason}: the month is not published, or there were too many requests. "
                 "Try again later, or check the URL in a browser"
             )

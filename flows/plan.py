@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from flows.datasets import DATASETS, Dataset
 from flows.errors import without_secrets
-from flows.fetch import Published, SourceUnavailable, probe
+from flows.fetch import Forbidden, Published, SourceUnavailable, probe
 from flows.load import Load, latest_loads
 from flows.months import LATEST, LATEST_BY, LOOK_BACK, months_before, months_of
 from flows.progress import megabytes
@@ -49,15 +49,18 @@ def plan(dataset: Dataset, months: Sequence[date], source: str | None = None) ->
     due = months_before(date.today(), LATEST_BY)
 
     def of(month: date) -> PlannedMonth:
+        state: State
         url = dataset.locate(month, source)
         present = loaded.get(month)
         rows = present.rows if present else None
+        published: Published | None = None
         try:
-            published = probe_patiently(url) if month <= due else probe(url)
-        except SourceUnavailable:
-            return PlannedMonth(month, without_secrets(url), "no answer", None, rows)
+            published = probe(url) if month > due else probe_patiently(url)
+            state = state_of(published, present)
+        except SourceUnavailable as refusal:
+            is_early = month > due and isinstance(refusal, Forbidden)
+            state = "not published" if is_early else "no answer"
         size = published.bytes if published else None
-        state = state_of(published, present, is_due=month <= due)
         return PlannedMonth(month, without_secrets(url), state, size, rows)
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -71,16 +74,17 @@ def plan(dataset: Dataset, months: Sequence[date], source: str | None = None) ->
 def probe_patiently(url: str) -> Published | None:
     """Ask again, with pauses, for what should be there: a refusal may mean too many requests."""
     for pause in PAUSES:
-        if published := probe(url):
-            return published
-        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+        try:
+            return probe(url)
+        except Forbidden:
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
     return probe(url)
 
 
-def state_of(published: Published | None, present: Load | None, is_due: bool) -> State:
+def state_of(published: Published | None, present: Load | None) -> State:
     """What is to be done about a month."""
     if published is None:
-        return "no answer" if is_due else "not published"
+        return "not published"
     if present is None or present.is_sample:
         return "new"
     known = [

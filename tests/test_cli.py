@@ -58,6 +58,7 @@ def test_words_become_the_values_that_the_flow_takes():
         "allow_fewer_rows": False,
         "full_refresh": False,
         "limits": Limits(malformed_share=0.5),
+        "look_back": 12,
     }
     assert (command.as_json, command.verbose) == (True, True)
 

@@ -135,7 +135,7 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
     )
     _, said = run.communicate(timeout=180)
     assert run.returncode == 0, said
-    assert said.count("Retry 1/3 will start") == 2
+    assert said.count("Retry 1/3 will start") == 2, said
     assert "Traceback" not in said
     assert run_query(own_server, "select raw_rows, rejected_trips from trip_accounting") == [
         (600_000, 120)

@@ -14,6 +14,7 @@ from prefect.blocks.system import Secret
 
 from flows.errors import PipelineError
 from flows.fetch import (
+    Forbidden,
     Published,
     SourceUnavailable,
     cache_key,
@@ -332,8 +333,10 @@ class TestTask:
 def test_what_a_server_says_of_a_file_is_known_without_the_file(site, tmp_path):
     site.pages = {"/a": (200, CSV, {"ETag": '"1"'}), "/b": (403, b"", {}), "/c": (404, b"", {})}
     assert probe(f"{site.url}/a") == Published(len(CSV), '"1"', None)
-    assert [probe(f"{site.url}/{page}") for page in "bc"] == [None, None]
+    assert probe(f"{site.url}/c") is None
     assert probe(str(tmp_path / "2021-01.csv")) is None
+    with pytest.raises(Forbidden):
+        probe(f"{site.url}/b")
 
 
 def test_a_server_that_does_not_answer_says_nothing_of_a_file():

@@ -96,10 +96,14 @@
 
 {#-
     PostgreSQL's planner takes a whole table's rows as too dear to pass between processes. Casting
-    them costs far more, so here it is told that they are free.
+    them costs far more, so here it is told that they are free. And it has no statistics of a month
+    that has just been loaded, takes it for a few rows, and joins those in a nested loop, which of a
+    million rows would never end.
 -#}
-{% macro allow_parallel_plans() %}
-    {% do run_query('set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0') %}
+{% macro plan_for_whole_months() %}
+    {% do run_query(
+        'set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0; set local enable_nestloop = off'
+    ) %}
 {% endmacro %}
 
 

@@ -21,7 +21,7 @@
     {% do get_assert_columns_equivalent(sql) %}
     {%- set is_new_shape = shape_is_new(target, ddl) -%}
     {%- set months = changed_months(target, is_new_shape or should_full_refresh()) -%}
-    {% do allow_parallel_plans() %}
+    {% do plan_for_whole_months() %}
     {% call statement('main') -%} select {{ months | length }} as changed_months {%- endcall %}
     {% for month in months %}
         {% call statement('fill') -%}

@@ -20,7 +20,7 @@
 
     {% call statement('main') -%} select {{ months | length }} as changed_months {%- endcall %}
     {% for month in months if month.load_id %}
-        {% do allow_parallel_plans() %}
+        {% do plan_for_whole_months() %}
         {% call statement('fill') -%}
             create table {{ fresh_month(target, month) }} as
             select * from ({{ sql }}) as model

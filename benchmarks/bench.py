@@ -59,6 +59,7 @@ from flows.fetch import SourceFile, verify  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
 from flows.laptop.sample import HEADER, sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402
+from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
 from flows.settings import read_settings  # noqa: E402
 from flows.warehouse import connect, ensure_warehouse  # noqa: E402
@@ -66,6 +67,7 @@ from flows.warehouse import connect, ensure_warehouse  # noqa: E402
 ROWS = 1_369_765  # of yellow_tripdata_2021-01
 YELLOW = DATASETS["yellow"]
 JANUARY = date(2021, 1, 1)
+ANY_MONTH = Limits(other_months_share=1)  # one file stands for all of them
 YEAR = [date(2021, month, 1) for month in range(1, 13)]
 TWO_YEARS = [date(year, month, 1) for year in (2020, 2021) for month in range(1, 13)]
 SETTINGS = read_settings()
@@ -166,7 +168,7 @@ def measure_year(file: SourceFile) -> dict[str, float]:
 
     def ours() -> None:
         for month in YEAR:
-            load(file, YELLOW, month, force=True)
+            load(file, YELLOW, month, force=True, limits=ANY_MONTH)
 
     def bare() -> None:
         for _ in YEAR:
@@ -202,7 +204,7 @@ def measure_transformation(file: SourceFile) -> dict[str, float]:
             return of_the_model("run", "--full-refresh").execution_time
 
         return in_turns(
-            {"create table as": bare, "our model": model}, {"create table as": 3, "our model": 3}
+            {"create table as": bare, "our model": model}, {"create table as": 5, "our model": 5}
         )
 
 
@@ -257,7 +259,7 @@ def measure_reload(path: Path, file: SourceFile) -> dict[str, float]:
         {"alone": 3, "nothing": 3},
     )
     for month in TWO_YEARS:
-        load(file, YELLOW, month, force=True)
+        load(file, YELLOW, month, force=True, limits=ANY_MONTH)
     elt(path)
     among = in_turns(
         {"among": lambda: elt(path, "--force"), "nothing": lambda: elt(path)},

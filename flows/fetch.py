@@ -91,9 +91,7 @@ class SourceUnavailable(TransientError):
 
 
 class Forbidden(SourceUnavailable):
-    """A bucket that may not be listed, such as TLC's, says this of what it does not have, and of
-    too many requests.
-    """
+    """The source does not have the file, or had too many requests: TLC's says the same of both."""
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ begin
         group by month
         order by 2 desc, 1
         $query$,
-        pickup, target, least(100, 100 * 2000.0 / pages)
+        pickup, target, least(100, 100 * 400.0 / pages)
     );
 end
 $$;

@@ -48,9 +48,7 @@ def run(module: str) -> NoReturn:
         if command is None:  # the help text
             sys.exit()
         if command.is_plan:
-            from flows.plan import show
-
-            print(show(command.parameters, command.as_json))
+            print(show_plan(command))
             sys.exit()
         state = run_flow(module, command)
         if not state.is_completed():
@@ -106,6 +104,19 @@ def run_flow(module: str, command: Command) -> "State[Any]":
             raise PipelineError(f"Prefect's temporary server does not start: see {log}") from None
         raise
     return state
+
+
+def show_plan(command: Command) -> str:
+    """What a run would land, as a table or as JSON.
+
+    Raises:
+        PipelineError: the warehouse can't be asked what is loaded.
+    """
+    if not command.verbose:
+        os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+    from flows.plan import show
+
+    return show(command.parameters, command.as_json)
 
 
 def parse(module: str, words: Sequence[str]) -> Command | None:

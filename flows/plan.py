@@ -14,10 +14,11 @@ from tabulate import tabulate
 from flows.datasets import DATASETS, Dataset
 from flows.errors import without_secrets
 from flows.fetch import Forbidden, Published, SourceUnavailable, probe
+from flows.laptop.postgres import ensure_server
 from flows.load import Load, latest_loads
 from flows.months import LATEST, LATEST_BY, LOOK_BACK, months_before, months_of
 from flows.progress import megabytes
-from flows.warehouse import ensure_warehouse
+from flows.settings import read_settings
 
 AT_ONCE = 8  # requests
 REQUESTS_PER_SECOND = 30  # TLC's server answers 403 to more than it likes
@@ -119,7 +120,9 @@ def months_to_land(
 
 def show(parameters: dict[str, Any], as_json: bool) -> str:
     """The plan of a run with these parameters, as a table or as JSON."""
-    ensure_warehouse()
+    settings = read_settings()
+    if settings.block is None:
+        ensure_server(settings)
     months, source = parameters["months"], parameters["source"]
     asked = months_of(months, source, date.today(), parameters.get("look_back", LOOK_BACK))
     planned = plan(DATASETS["yellow"], asked, source)

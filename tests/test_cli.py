@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 
@@ -145,10 +146,12 @@ def test_a_prefect_server_that_does_not_answer_is_one_line(unused_port):
 
 
 def make(*words: str, folder=ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """Run make as from a terminal, though this may be run by `make test ARGS=…`."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["make", "--no-print-directory", "-C", ROOT, *words],
         cwd=folder,
-        env=os.environ | environment,
+        env=inherited | environment,
         capture_output=True,
         text=True,
     )
@@ -173,3 +176,16 @@ def test_make_names_a_variable_that_it_does_not_know(word):
     name = word.partition("=")[0]
     assert f"{name} is not a variable of this Makefile" in result.stderr
     assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_a_plan_is_printed_and_nothing_else_and_needs_no_prefect_server(warehouse, unused_port):
+    result = subprocess.run(
+        [sys.executable, "-m", "flows.elt", "--plan", "--months", "2021-01", "--source", "sample"],
+        cwd=ROOT,
+        env=os.environ | {"PREFECT_API_URL": f"http://127.0.0.1:{unused_port}/api"},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.search(r"2021-01 +new +1\.1 MB +.*/yellow_tripdata_2021-01\.csv\.gz\n", result.stdout)
+    assert result.stdout.endswith("To fetch: 1 of 1 months, 1.1 MB, in about 1 minute\n")

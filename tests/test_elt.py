@@ -10,7 +10,9 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from conftest import point_to
 
+from flows.build import build
 from flows.elt import elt
 from flows.land import asset_of, land
 from flows.laptop.sample import sample_month
@@ -103,17 +105,19 @@ def test_the_whole_run_twice(query, api):
     assert not any("\x1b[" in text or "Traceback" in text for text in logged)
 
 
-@pytest.mark.usefixtures("built_january")  # under the name warehouse
-def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(api):
+def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(new_database, api):
     """Prefect's open-source server keeps the lineage as events alone."""
+    database = new_database()
+    point_to(database)
+    land(JANUARY, str(sample_month(JANUARY, 1_000)))
+    build()
     found = api(
         "events",
         filter={
             "event": {"name": ["prefect.asset.materialization.succeeded"]},
-            "resource": {"id_prefix": ["postgres://warehouse/"]},
+            "resource": {"id_prefix": [f"postgres://{database.db}/"]},
         },
         limit=50,
-        order="ASC",
     )["events"]
     upstream = defaultdict(set)
     for event in found:
@@ -122,7 +126,7 @@ def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(api):
             for related in event["related"]
             if related["prefect.resource.role"] == "asset"
         }
-    asset = "postgres://warehouse".__add__
+    asset = f"postgres://{database.db}".__add__
     source = asset_of(str(sample_month(JANUARY, 1_000)))
     for table in ("yellow_tripdata", "loads", "malformed_lines"):
         assert upstream[asset(f"/raw/{table}")] >= {source}

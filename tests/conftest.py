@@ -72,11 +72,13 @@ from flows.server.worker import answers  # noqa: E402
 from flows.settings import Settings, read_settings  # noqa: E402
 from flows.warehouse import connect, environment_of  # noqa: E402
 
+SLOW_FIXTURES = {"prefect_server", "own_server", "new_copy", "start"}
+
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first: those that need no server. What needs Prefect's is marked as slow."""
+    """Fast tests first: those without a server. What needs Prefect's or one of its own is slow."""
     for item in items:
-        if not {"prefect_server", "own_server"}.isdisjoint(item.fixturenames):
+        if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker("slow")
     items.sort(key=lambda item: not {"postgres", "prefect_server"}.isdisjoint(item.fixturenames))
 

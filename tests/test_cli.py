@@ -147,7 +147,9 @@ def test_a_prefect_server_that_does_not_answer_is_one_line(unused_port):
 
 def make(*words: str, folder=ROOT, **environment: str) -> subprocess.CompletedProcess:
     """Run make as from a terminal, though this may be run by `make test ARGS=…`."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "ARGS"))
+    }
     return subprocess.run(
         ["make", "--no-print-directory", "-C", ROOT, *words],
         cwd=folder,

@@ -140,13 +140,13 @@ def is_up_to_date(table_name: str) -> bool:
         )
 
 
-def remember_build(table_name: str) -> None:
+def remember_build(table_name: str, project: str) -> None:
     """Let later builds know with which project all models have been built and tested."""
     with connect() as connection, connection.begin():
         connection.exec_driver_sql(
             "insert into staging.built_projects (trips_table, project) values (%s, %s)"
             " on conflict (trips_table) do update set project = excluded.project",
-            (table_name, fingerprint()),
+            (table_name, project),
         )
 
 
@@ -199,6 +199,7 @@ def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
         TransientError: PostgreSQL went away, or another session kept a table locked.
         PipelineError: a model or a test has failed; the message names it.
     """
+    project = fingerprint()  # before dbt reads it: an edit meanwhile is for the next build
     with dbt_on(current_url(), table_name) as dbt:
         # Unit tests are of the SQL, not of the months: `make test` and dbt alone run them.
         words = ("--exclude-resource-type", "unit_test", *["--full-refresh"] * full_refresh)
@@ -209,7 +210,7 @@ def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
     failures = [explain_node(node) for node in nodes if node.status in FAILED]
     if failures:
         raise failure(f"dbt build: {'; '.join(failures)}")
-    remember_build(table_name)
+    remember_build(table_name, project)
     return nodes
 
 

@@ -212,7 +212,7 @@ def refuse_other_months(
     limits: Limits,
 ) -> None:
     """Raise a `PipelineError` if most trips begin in other months: it is another month's file."""
-    [pickup] = [name for name in columns if name in dataset.pickup][:1]
+    pickup = next(name for name in columns if name in dataset.pickup)
     run(
         cursor,
         "select month, share from raw.months_in({}, {})",

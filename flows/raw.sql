@@ -231,6 +231,23 @@ begin
 end
 $$;
 
+-- The actions of `alter table` that add to a table the columns that only another one has; null where
+-- there are none. `if not exists`, because another load may have added some of them meanwhile.
+create or replace function raw.columns_to_add(target regclass, other regclass) returns text
+language sql stable as $$
+    select string_agg(
+        format('add column if not exists %I %s', attname, format_type(atttypid, atttypmod)), ', '
+        order by attnum
+    )
+    from pg_attribute
+    where
+        attrelid = other and attnum > 0 and not attisdropped
+        and attname not in (
+            select attname from pg_attribute
+            where attrelid = target and attnum > 0 and not attisdropped
+        )
+$$;
+
 -- Put a filled table in the place of a month's partition, in the caller's transaction: readers see
 -- the month as it was until that commits. `fresh` may be null: then the month goes.
 -- Columns that only the new table has are added to the parent, as the text that they are.
@@ -265,14 +282,7 @@ begin
         );
     end if;
 
-    select string_agg(format('add column %I %s', attname, format_type(atttypid, atttypmod)), ', ')
-    into added
-    from pg_attribute
-    where
-        attrelid = fresh and attnum > 0 and not attisdropped
-        and attname not in (
-            select attname from pg_attribute where attrelid = parent and attnum > 0 and not attisdropped
-        );
+    added := raw.columns_to_add(parent, fresh);
 
     -- Readers need not wait for a month that only comes in addition.
     if old is null and added is null then
@@ -288,17 +298,9 @@ begin
     end if;
 
     if added is not null then
-        -- Once more: another load may have added some of them meanwhile.
-        execute format('alter table %s %s', parent, replace(added, 'add column', 'add column if not exists'));
+        execute format('alter table %s %s', parent, added);
     end if;
-    select string_agg(format('add column %I %s', attname, format_type(atttypid, atttypmod)), ', ')
-    into added
-    from pg_attribute
-    where
-        attrelid = parent and attnum > 0 and not attisdropped
-        and attname not in (
-            select attname from pg_attribute where attrelid = fresh and attnum > 0 and not attisdropped
-        );
+    added := raw.columns_to_add(fresh, parent);
     if added is not null then
         execute format('alter table %s %s', fresh, added);
     end if;

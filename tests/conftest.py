@@ -12,9 +12,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cache, partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +34,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-"))
 HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
 DATABASES = count(1)
+BUILD = "build --exclude-resource-type unit_test"  # as flows/build.py builds
 
 
 def free_port() -> int:
@@ -233,6 +238,33 @@ def api(http):
     return ask
 
 
+@contextmanager
+def slow_site(content: bytes, piece: int, pause: float) -> Iterator[str]:
+    """Serve a file, so many bytes at a time with a pause in seconds after each; yields its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            for begin in range(0, len(content), piece):
+                self.wfile.write(content[begin : begin + piece])
+                time.sleep(pause)
+
+        def handle(self):
+            with suppress(ConnectionError):  # the flow has been killed
+                super().handle()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/yellow_tripdata_2021-01.csv.gz"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture
 def own_server(monkeypatch, request, home, unused_port):
     """Nothing runs yet: a data folder and a `.env` of the test's own, and a free port."""
@@ -341,9 +373,7 @@ def put_by(settings: Settings) -> Settings:
     return kept
 
 
-def build_by_hand(
-    settings: Settings, command: str = "build --exclude-resource-type unit_test"
-) -> str:
+def build_by_hand(settings: Settings, command: str = BUILD) -> str:
     """All models and tests of a warehouse, as an analyst builds them; returns what dbt says."""
     is_done, said = run_dbt(settings, command)
     assert is_done, said

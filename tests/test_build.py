@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import (
+    BUILD,
     build_by_hand,
     load_file,
     put_by,
@@ -268,7 +269,7 @@ def test_two_builds_at_once_add_a_month_once(warehouse, query, land, tmp_path):
 def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land):
     land(JANUARY, 1_000)
     query("create table yellow_taxi_trips as select 1 as mine")
-    _, output = run_dbt(warehouse, "build --full-refresh --exclude-resource-type unit_test")
+    _, output = run_dbt(warehouse, f"{BUILD} --full-refresh")
     assert "public.yellow_taxi_trips in this database: not made by this project" in output
     assert query("select mine from yellow_taxi_trips") == [(1,)]
 
@@ -288,7 +289,7 @@ class TestWhatIsTested:
     def test_a_month_that_fails_is_tested_again(self, warehouse, query):
         query("update staging.built_months set is_tested = false")
         query("update daily_trips set trips = trips + 1")
-        _, output = run_dbt(warehouse, "build --exclude-resource-type unit_test")
+        _, output = run_dbt(warehouse, BUILD)
         assert "Failure in test assert_marts_add_up_to_the_trips" in output
         assert "Got 1 result, configured to fail" in output
         assert query("select distinct is_tested from staging.built_months") == [(False,)]

@@ -6,15 +6,12 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from contextlib import suppress
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, point_to, run_query, wait_until
+from conftest import build_by_hand, load_file, point_to, run_query, slow_site, wait_until
 
 from flows.errors import PipelineError
 from flows.fetch import download
@@ -28,32 +25,11 @@ OLD, NEW = 1_000, 5_000  # raw rows of January
 
 
 @pytest.fixture(scope="module")
-def slow_site():
-    """Serves the new January in ten pieces, in a second; returns its URL."""
+def slow_url():
+    """Where the new January comes from, in ten pieces, in a second."""
     content = sample_month(JANUARY, NEW).read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            step = len(content) // 9
-            for begin in range(0, len(content), step):
-                self.wfile.write(content[begin : begin + step])
-                time.sleep(0.1)
-
-        def handle(self):
-            with suppress(ConnectionError):  # the flow has been killed
-                super().handle()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/yellow_tripdata_2021-01.csv.gz"
-    server.shutdown()
-    server.server_close()
+    with slow_site(content, piece=len(content) // 9, pause=0.1) as url:
+        yield url
 
 
 def start_run(source: str, *arguments: str) -> subprocess.Popen:
@@ -74,7 +50,7 @@ MOMENTS = [  # a line of the log, and how many seconds after it at the most
 ]
 
 
-def test_a_run_that_is_killed_at_any_moment_leaves_the_old_or_the_new(january, query, slow_site):
+def test_a_run_that_is_killed_at_any_moment_leaves_the_old_or_the_new(january, query, slow_url):
     def trips_seen() -> set[int]:
         """How many trips each model has of the month, and the month's raw rows."""
         [found] = query(
@@ -87,14 +63,14 @@ def test_a_run_that_is_killed_at_any_moment_leaves_the_old_or_the_new(january, q
     seconds = random.Random(1)
     old, seen = trips_seen(), set()
     for line, at_most in MOMENTS:
-        run = start_run(slow_site, "--force")
+        run = start_run(slow_url, "--force")
         assert any(line in said for said in run.stderr)
         time.sleep(seconds.uniform(0, at_most))
         run.kill()
         run.wait()
         seen |= trips_seen()
 
-    run = start_run(slow_site)
+    run = start_run(slow_url)
     _, said = run.communicate(timeout=120)
     assert run.returncode == 0, said
     new = trips_seen()
@@ -161,14 +137,14 @@ def small_disk(home):
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_disk_that_is_full_for_a_download_is_one_clear_line(small_disk, slow_site, tmp_path):
+def test_a_disk_that_is_full_for_a_download_is_one_clear_line(small_disk, slow_url, tmp_path):
     disk = small_disk(1)
     (disk / "filler").write_bytes(b"x" * (1_000_000))
     with pytest.raises(PipelineError, match=r"No space left on device\. Make room"):
-        download(slow_site, disk)
+        download(slow_url, disk)
     assert list(disk.rglob("*.csv.gz")) == []
     (disk / "filler").unlink()
-    path, _ = download(slow_site, disk)
+    path, _ = download(slow_url, disk)
     assert path.read_bytes() == sample_month(JANUARY, NEW).read_bytes()
 
 

@@ -5,16 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import suppress
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import getsource
 
 import psutil
 import pytest
-from conftest import run_query, wait_until
+from conftest import run_query, slow_site, wait_until
 from prefect.server.api.server import SubprocessASGIServer
 
 from flows.interrupt import MESSAGE
@@ -73,28 +71,10 @@ def interrupt(run: subprocess.Popen, number: int = signal.SIGINT, *, alone: bool
 
 
 @pytest.fixture
-def slow_site():
-    """Serves the beginning of January, and never the rest; returns its URL."""
-    content = sample_month(JANUARY, 5_000).read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            with suppress(ConnectionError):
-                for byte in content:
-                    self.wfile.write(bytes([byte]))
-                    time.sleep(0.01)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/yellow_tripdata_2021-01.csv.gz"
-    server.shutdown()
-    server.server_close()
+def slow_url():
+    """Where the beginning of January comes from, byte by byte."""
+    with slow_site(sample_month(JANUARY, 5_000).read_bytes(), piece=1, pause=0.01) as url:
+        yield url
 
 
 def has_child(run: subprocess.Popen, word: str) -> bool:
@@ -145,8 +125,8 @@ def test_while_the_temporary_prefect_server_starts(start, tmp_path):
     assert interrupt(run) == f"{MESSAGE}\n"
 
 
-def test_while_a_file_is_downloaded(warehouse, start, slow_site, api):
-    run = start(*elt("--source", slow_site))
+def test_while_a_file_is_downloaded(warehouse, start, slow_url, api):
+    run = start(*elt("--source", slow_url))
     unfinished = ROOT / "data" / "downloads"
     began = time.time()
     wait_until(

@@ -5,7 +5,7 @@ import time
 from datetime import date
 
 import pytest
-from conftest import build_by_hand, load_file, run_dbt
+from conftest import BUILD, build_by_hand, load_file, run_dbt
 from sqlalchemy.exc import DBAPIError
 
 from flows.build import prepare_warehouse, relations
@@ -15,8 +15,6 @@ from flows.parameters import TABLE_NAME
 from flows.warehouse import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
-BUILD = "build --exclude-resource-type unit_test"
-BUILD = "build --exclude-resource-type unit_test"
 MARTS = (
     *("yellow_taxi_trips", "trips_enriched", "rejected_trips", "trip_accounting"),
     *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix"),

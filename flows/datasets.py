@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from flows.errors import PipelineError, UsageError, is_url, shorten
 from flows.formats import RESERVED
-from flows.laptop.sample import sample_month
+from flows.laptop.sample import sample_file
 from flows.parameters import SAMPLE
 from flows.settings import ROOT, read_settings
 
@@ -61,7 +61,7 @@ class Dataset:
         return tuple(name for name in names if name not in RESERVED)
 
     def locate(self, month: date, source: str | None = None) -> str:
-        """The URL or path of a month's file; a sample month is written first.
+        """The URL or path of a month's file.
 
         Args:
             month: The first day of the month.
@@ -69,10 +69,10 @@ class Dataset:
                 the dataset's file of that month is.
 
         Raises:
-            UsageError: the month is from before the dataset's first.
+            UsageError: the month is from before the dataset's first, or there is no sample of it.
         """
         if source == SAMPLE:
-            return str(sample_month(month))
+            return str(sample_file(self.name, month))
         return absolute(source or self.pattern(month)).replace("{month}", f"{month:%Y-%m}")
 
     def pattern(self, month: date) -> str:

@@ -15,6 +15,7 @@ from flows.build import Build
 from flows.errors import RETRIES
 from flows.land import Landed
 from flows.progress import ONLY_LOG, reporting
+from flows.report.words import about_samples
 from flows.warehouse import address, connect
 
 ACCOUNTING = text(
@@ -52,7 +53,6 @@ class Summary:
             return "\n".join(look)
         url = self.warehouse
         shown = self.accounting[self.accounting["month"].isin(self.months)]
-        samples = shown[shown["is_sample"]]["month"]
         counts = shown.drop(columns="is_sample").set_index("month").map("{:,}".format).reset_index()
         counts.columns = [name.replace("_", " ") for name in counts.columns]
         others = len(self.accounting) - len(shown)
@@ -61,10 +61,7 @@ class Summary:
                 "",
                 counts.to_string(index=False),
                 *([f"(the table trip_accounting has {others:,} more)"] if others else []),
-                *(
-                    f"{month} is a sample of made-up trips: not New York's sums"
-                    for month in samples
-                ),
+                *filter(None, [about_samples_in(shown)]),
                 "",
                 *look,
                 f"Query it:    psql -h {url.host} -p {url.port} -U {url.username} {url.database}",
@@ -83,6 +80,12 @@ class Summary:
             "accounting": records(self.accounting),
             "stages": [asdict(stage) for stage in self.stages],
         }
+
+
+def about_samples_in(accounting: pd.DataFrame) -> str:
+    """What the sums of the samples among these months are not; or nothing."""
+    samples = accounting[accounting["is_sample"]]
+    return about_samples(dict(zip(samples["month"], samples["raw_rows"], strict=True)))
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -132,10 +135,10 @@ def summarise(
         "pre: missing passenger count: %s", these["zero_passenger_trips"].sum(), extra=detail
     )
     logger.info("post: missing passenger count: %s", left, extra=detail)
-    for month, *counts in these.drop(columns="is_sample").itertuples(index=False):
+    for month, *counts, is_sample in these.itertuples(index=False):
         logger.info(
             "%s: %s raw rows = %s trips + %s without passengers + %s rejected; %s malformed lines",
-            *(month, *(f"{count:,}" for count in counts)),
+            *(f"{month} (sample)" if is_sample else month, *(f"{count:,}" for count in counts)),
             extra=ONLY_LOG,  # the terminal shows the table
         )
     stages = stages_of(landed or [], build, int(accounting["trips"].sum()))
@@ -143,7 +146,7 @@ def summarise(
         create_table_artifact(
             records(accounting),
             key="trip-accounting",
-            description="What became of each month's raw rows",
+            description=f"What became of each month's raw rows. {about_samples_in(accounting)}",
         )
         create_table_artifact(
             [{**asdict(stage), "seconds": round(stage.seconds, 1)} for stage in stages],

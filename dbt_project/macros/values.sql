@@ -32,7 +32,7 @@
                 then {{ text }}::timestamp
         end
     {%- elif type == 'code' -%}
-        upper({{ unless_blank(text) }} collate "C")
+        upper({{ unless_blank(text) }})
     {%- else -%}
         {{ unless_blank(text) }}
     {%- endif -%}

@@ -136,8 +136,7 @@ def is_up_to_date(table_name: str) -> bool:
                     "project": fingerprint(),
                     "relations": relations(table_name),
                     "trips": [
-                        f"public.{table_name if one.table == TABLE_NAME else one.table}"
-                        for one in DATASETS.values()
+                        f"public.{one.table_called(table_name)}" for one in DATASETS.values()
                     ],
                 },
             ).scalar()

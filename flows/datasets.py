@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from flows.errors import PipelineError, UsageError, is_url, shorten
 from flows.laptop.sample import sample_month
 from flows.months import FIRST_MONTH, LOOK_BACK, is_open_ended, months_of, today
-from flows.parameters import SAMPLE
+from flows.parameters import SAMPLE, TABLE_NAME
 from flows.settings import ROOT, read_settings
 
 Month = Annotated[date, BeforeValidator(lambda text: date.fromisoformat(f"{text}-01"))]
@@ -54,6 +54,10 @@ class Dataset:
     def raw_table(self) -> str:
         """The table of the dataset's files in the schema raw."""
         return f"{self.name}_tripdata"
+
+    def table_called(self, yellow: str) -> str:
+        """The analysts' table, where that of the yellow taxis has this name."""
+        return yellow if self.table == TABLE_NAME else self.table
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

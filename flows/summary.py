@@ -61,6 +61,7 @@ class Summary:
         shown = of_these(self.accounting, self.asked)
         samples = shown[shown["is_sample"]]
         names = ["dataset", "month"]
+        table = self.asked[0].dataset.table_called(self.table_name)
         counts = shown.drop(columns="is_sample").set_index(names).map("{:,}".format).reset_index()
         counts.columns = [name.replace("_", " ") for name in counts.columns]
         others = len(self.accounting) - len(shown)
@@ -77,7 +78,7 @@ class Summary:
                 *look,
                 f"Query it:    psql -h {url.host} -p {url.port} -U {url.username} {url.database}",
                 "             (or make psql)",
-                f"             select * from {self.table_name} limit 10;",  # noqa: S608
+                f"             select * from {table} limit 10;",  # noqa: S608
                 "Rebuild it:  cd dbt_project && ../.venv/bin/dbt build",
             ]
         )

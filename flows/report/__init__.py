@@ -17,7 +17,6 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.parameters import TABLE_NAME
 from flows.progress import ONLY_LOG, reporting
 from flows.report.charts import COLOURS, WEEKDAYS, charts, theme
 from flows.report.facts import Facts, read_facts
@@ -78,12 +77,11 @@ def part_of(facts: Facts, table_name: str) -> dict[str, Any]:
     """What the page says of a dataset."""
     days, hours = facts.days, facts.hours.to_numpy()
     weekday, hour = divmod(int(hours.argmax()), hours.shape[1])
-    table = facts.dataset.table
     return {
         "facts": facts,
         "dataset": facts.dataset,
         "totals": facts.totals,
-        "table_name": table_name if table == TABLE_NAME else table,
+        "table_name": facts.dataset.table_called(table_name),
         "months": names_of(facts.months),
         "busiest_day": None if days.empty else days.iloc[int(days["trips"].argmax())],
         "busiest_hour": f"{WEEKDAYS[weekday]}, {hour_of(hour)}",

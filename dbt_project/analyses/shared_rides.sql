@@ -7,9 +7,8 @@ select
     count(*) filter (where trips.shared_request_flag = 'Y') as asked_for,
     count(*) filter (where trips.shared_match_flag = 'Y' or trips.sr_flag = 1) as shared,
     round(
-        avg((trips.shared_match_flag = 'Y')::integer)
-            filter (where trips.shared_request_flag = 'Y'),
-        4
+        count(*) filter (where trips.shared_match_flag = 'Y')::numeric
+        / nullif(count(*) filter (where trips.shared_request_flag = 'Y'), 0), 4
     ) as matched_share
 from {{ ref('fhvhv_trips') }} as trips
 left join {{ ref('high_volume_licenses') }} as licenses

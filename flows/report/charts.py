@@ -113,7 +113,7 @@ def days_chart(facts: Facts) -> go.Figure:
     for row, name in enumerate(shown, start=1):
         bars = go.Bar(
             x=[day.isoformat() for day in days],
-            y=facts.days[name].tolist(),
+            y=facts.days[name].astype(object).where(facts.days[name].notna(), None).tolist(),
             hovertext=told,
             hoverinfo="text",
             width=0.8 * timedelta(days=1).total_seconds() * 1_000,

@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
-from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,15 +48,15 @@ if "BENCH_IS_UP" not in os.environ:  # a process of ours finds its servers there
         "POSTGRES_PASSWORD": "bench",
         "POSTGRES_DB": "bench",
     }
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from made_up import HEADER, NAMES_2019, Era, trips_of, write  # noqa: E402
 from prefect import flow  # noqa: E402
 
 from flows.build import FAILED, TABLE_NAME, dbt_on  # noqa: E402
 from flows.datasets import DATASETS  # noqa: E402
 from flows.fetch import SourceFile, verify  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
-from flows.laptop.sample import HEADER, sample_lines  # noqa: E402
 from flows.load import load  # noqa: E402
 from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
@@ -141,16 +140,10 @@ def peer(name: str, path: Path) -> float:
 
 
 def make_month() -> Path:
-    """A sample month without the values that can't be cast, on which the peers give up."""
-    path = HOME / "yellow_tripdata_2021-01.csv.gz"
-    if not path.exists():
-        odd = ('"', "two", "25:61", "NaN")
-        lines = (
-            line for line in sample_lines(JANUARY, ROWS + 1_000) if not any(x in line for x in odd)
-        )
-        with gzip.open(path, "wt", 6, newline="") as packed:
-            packed.writelines(islice(lines, ROWS + 1))
-    return path
+    """A made-up month, without values that can't be cast: the peers would give up on them."""
+    era = Era(JANUARY, NAMES_2019)
+    path = HOME / era.file_name
+    return path if path.exists() else write(era, trips_of(era, ROWS), HOME)
 
 
 def measure_loads(file: SourceFile) -> dict[str, float]:

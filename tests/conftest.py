@@ -62,6 +62,7 @@ os.environ |= {
     "POSTGRES_DB": "not_made_yet",
 }
 
+from made_up import made_up_month  # noqa: E402
 from prefect.logging.handlers import APILogHandler  # noqa: E402
 
 from flows import settings as project  # noqa: E402
@@ -70,7 +71,6 @@ from flows.datasets import DATASETS  # noqa: E402
 from flows.fetch import verify  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
 from flows.laptop import postgres as embedded_postgres  # noqa: E402
-from flows.laptop.sample import sample_month  # noqa: E402
 from flows.load import Load, load  # noqa: E402
 from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
@@ -334,14 +334,14 @@ def load_file(path: Path, month: date, *, max_malformed_share: float = 0, **opti
     return load(verify(str(path), path), DATASETS["yellow"], month, limits=limits, **options)
 
 
-def land_sample(month: date, rows: int) -> None:
-    load_file(sample_month(month, rows), month, is_sample=True)
+def land_made_up(month: date, rows: int) -> None:
+    load_file(made_up_month(month, rows), month, is_sample=True)
 
 
 @pytest.fixture
 def land(warehouse):
-    """Load a sample month of so many rows."""
-    return land_sample
+    """Load a made-up month of so many rows, as a sample."""
+    return land_made_up
 
 
 @pytest.fixture(scope="session")
@@ -349,7 +349,7 @@ def built(prefect_server) -> Settings:
     """A warehouse with two months in it, built once; tests may only read it."""
     settings = warehouse_to_build()
     for month, rows in ((date(2021, 1, 1), 20_000), (date(2021, 2, 1), 4_000)):
-        land_sample(month, rows)
+        land_made_up(month, rows)
     build_by_hand(settings, "build")
     return put_by(settings)
 
@@ -401,7 +401,7 @@ def built_january(prefect_server) -> Settings:
     """1,000 rows of January, built once, to be copied."""
     settings = warehouse_to_build()
     january = date(2021, 1, 1)
-    land_month(january, str(sample_month(january, 1_000)))
+    land_month(january, str(made_up_month(january, 1_000)))
     build()
     return put_by(settings)
 

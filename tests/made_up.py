@@ -2,12 +2,18 @@
 
 A month is a data frame with the analysts' names and types, which a test can compare with what the
 models make of it; `write` puts it into the words, the names and the format of an era.
+`made_up_month` does both, for the CSV of 2019 to 2021, and puts in some values that can't be cast.
+
+What the columns mean is in TLC's data dictionary; the shares are roughly those of January 2021. The
+same era, month and number of rows always make the same trips.
 """
 
 import gzip
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -72,6 +78,7 @@ NAMES_2016 = named(
     " total_amount"
 )
 NAMES_2019 = NAMES_2016 | {"congestion_surcharge": "congestion_surcharge"}
+HEADER = ",".join(NAMES_2019)
 NAMES_2022 = NAMES_2019 | {"airport_fee": "airport_fee"}
 NAMES_2023 = NAMES_2019 | {"Airport_fee": "airport_fee"}
 NAMES_2025 = NAMES_2023 | {"cbd_congestion_fee": "cbd_congestion_fee"}
@@ -122,35 +129,92 @@ ERAS = {
 }
 
 
+DAYS = 28  # of each month that have trips: as many of each weekday
+BUSY_ZONES = [236, 237, 161, 162, 186, 170, 48, 141, 142, 239, 238, 263, 234, 230, 132, 138]
+KEYED_IN = ["vendor_id", "passenger_count", "rate_code_id", "store_and_fwd_flag", "payment_type_id"]
+UNCASTABLE = (
+    ("passenger_count", "two"),
+    ("pickup_datetime", "2021-02-30 25:61:00"),
+    ("fare_amount", '"12,50"'),
+    ("trip_distance", "NaN"),
+)
+ROWS_PER_UNCASTABLE = 5_000
+FOLDER = TemporaryDirectory(prefix="made-up-trips-")  # goes when this process ends
+
+
+def made_up_month(month: date, rows: int) -> Path:
+    """A month's file as TLC wrote it from 2019 to 2021; in one row of 5,000 a value is none."""
+    path = Path(FOLDER.name) / f"{rows}_rows"
+    era = Era(month, NAMES_2019)
+    if not (path / era.file_name).exists():
+        path.mkdir(exist_ok=True)
+        write(era, spoiled(trips_of(era, rows)), path)
+    return path / era.file_name
+
+
+def spoiled(trips: pd.DataFrame) -> pd.DataFrame:
+    """The trips, with a value that can't be cast in the last one of each 5,000."""
+    places = range(ROWS_PER_UNCASTABLE - 1, len(trips), ROWS_PER_UNCASTABLE)
+    trips = trips.astype({name: object for name, _ in UNCASTABLE})
+    for number, place in enumerate(places):
+        name, value = UNCASTABLE[number % len(UNCASTABLE)]
+        trips.loc[place, name] = value
+    return trips
+
+
 def trips_of(era: Era, rows: int = 200) -> pd.DataFrame:
     """Trips of a month, with the analysts' names; some values are missing, as in TLC's files."""
     random = np.random.default_rng(era.month.toordinal())
-    begin = pd.Timestamp(era.month)
-    pickups = begin + pd.to_timedelta(np.sort(random.integers(0, 27 * 86_400, rows)), unit="s")
+    seconds = random.integers(0, DAYS * 86_400, rows)
+    minutes = np.maximum(1, random.lognormal(2.4, 0.6, rows))
+    miles = minutes * random.uniform(0.1, 0.35, rows)
+    pickups = pd.Timestamp(era.month) + pd.to_timedelta(seconds, unit="s")
+    zones = [
+        np.where(
+            random.random(rows) < 0.7,
+            random.choice(BUSY_ZONES, rows),
+            random.integers(1, 266, rows),
+        )
+        for _ in range(2)
+    ]
+    is_by_card = random.random(rows) < 0.75
+    sign = random.choice([1, -1], rows, p=[0.996, 0.004])  # refunds and disputes
+    fare = 2.5 + np.round(2 * (2.5 * miles + 0.25 * minutes)) / 2  # the meter moves in half dollars
+    dollars = {
+        "fare_amount": fare,
+        "extra": random.choice([0, 0.5, 1, 2.5, 3.5], rows),
+        "mta_tax": 0.5,
+        "tip_amount": np.where(is_by_card, fare * random.choice([0.15, 0.2, 0.25], rows), 0),
+        "tolls_amount": random.choice([0, 6.12], rows, p=[0.97, 0.03]),
+        "improvement_surcharge": 0.3,
+        "congestion_surcharge": random.choice([0, 2.5], rows, p=[0.1, 0.9]),
+        "airport_fee": random.choice([0, 1.25, 1.75], rows),
+        "cbd_congestion_fee": random.choice([0, 0.75], rows),
+    }
+    dollars["total_amount"] = sum(dollars[name] for name in era.names.values() if name in dollars)
     trips = {
-        "pickup_datetime": pickups,
-        "dropoff_datetime": pickups + pd.to_timedelta(random.integers(60, 5_000, rows), unit="s"),
         "vendor_id": random.integers(1, 4 if era.words else 3, rows),
-        "rate_code_id": random.choice([1, 2, 3, 4, 5, 99], rows),
-        "payment_type_id": random.integers(1, 5, rows),
-        "passenger_count": random.integers(0, 7, rows),
-        "store_and_fwd_flag": random.choice(["Y", "N"], rows),
-        "pickup_location_id": random.integers(1, 266, rows),
-        "dropoff_location_id": random.integers(1, 266, rows),
-        "trip_distance": random.integers(0, 3_000, rows) / 100,
+        "pickup_datetime": pickups,
+        "dropoff_datetime": pickups + pd.to_timedelta(np.round(60 * minutes), unit="s"),
+        "passenger_count": random.choice(
+            range(7), rows, p=[0.02, 0.73, 0.14, 0.04, 0.02, 0.03, 0.02]
+        ),
+        "trip_distance": np.round(miles, 2),
+        "rate_code_id": random.choice([1, 2, 5, 99], rows, p=[0.965, 0.02, 0.01, 0.005]),
+        "store_and_fwd_flag": random.choice(["N", "Y"], rows, p=[0.99, 0.01]),
+        "pickup_location_id": zones[0],
+        "dropoff_location_id": zones[1],
+        "payment_type_id": np.where(
+            is_by_card, 1, random.choice([2, 3, 4], rows, p=[0.96, 0.03, 0.01])
+        ),
+        **{name: np.round(random.uniform(-90, 90, rows), 6) for name in PLACES},
+        **{name: np.round(sign * amount, 2) + 0.0 for name, amount in dollars.items()},
         "request_source": random.choice(["A", "HV0003", "HV0005", None], rows),
-        **{name: random.integers(-90_000_000, 90_000_000, rows) / 1e6 for name in PLACES},
-        **{name: random.integers(-500, 9_000, rows) / 100 for name in MONEY},
-        "improvement_surcharge": random.choice([0.0, 0.3, 1.0], rows),
-        "total_amount": random.integers(-500, 20_000, rows) / 100,
-        "congestion_surcharge": random.choice([0.0, 2.5], rows),
-        "airport_fee": random.choice([0.0, 1.25, 1.75], rows),
-        "cbd_congestion_fee": random.choice([0.0, 0.75], rows),
     }
     frame = pd.DataFrame(trips)[list(era.names.values())]
     frame[WHOLE] = frame[WHOLE].astype("Int64")
     if not era.words:  # as of the trips of apps, which the meters know less about
-        frame.loc[rows - rows // 10 :, ["passenger_count", "rate_code_id"]] = pd.NA
+        frame.loc[rows - rows * 7 // 100 :, KEYED_IN] = pd.NA
     for name, own in era.names.items():
         if era.types.get(name) == pa.null():
             frame[own] = None
@@ -160,38 +224,53 @@ def trips_of(era: Era, rows: int = 200) -> pd.DataFrame:
 def write(era: Era, trips: pd.DataFrame, folder: Path) -> Path:
     """Write trips as a file of an era; return its path."""
     path = folder / era.file_name
-    frame = trips.copy()
-    for own, codes in era.words.items():
-        frame[own] = frame[own].map(codes)
-    frame.columns = list(era.names)
     if era.is_parquet:
-        fields = []
-        for name, own in era.names.items():
-            kind = era.types.get(name)
-            if kind == pa.string() and own.endswith("datetime"):
-                frame[name] = frame[name].dt.strftime("%Y-%m-%d %H:%M:%S")
-            elif kind is None and own in WHOLE and own not in era.words:
-                frame[name] = frame[name].astype("float64")  # TLC's counts were doubles for years
-            column = pa.array(frame[name], from_pandas=True)
-            if pa.types.is_timestamp(column.type):
-                kind = pa.timestamp("us")
-            fields.append(column.cast(kind) if kind else column)
-        pq.write_table(pa.table(fields, names=list(era.names)), path)
+        pq.write_table(table_of(era, in_words(era, trips)), path)
         return path
-    lines = [era.separator.join(era.names)]
+    # No name and no time in gzip's header: the same bytes each time.
+    with path.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        packed.writelines(line.encode() for line in lines_of(era, in_words(era, trips)))
+    return path
+
+
+def in_words(era: Era, trips: pd.DataFrame) -> pd.DataFrame:
+    """Trips with an era's names, and its words in the place of codes."""
+    frame = trips.assign(**{own: trips[own].map(codes) for own, codes in era.words.items()})
+    frame.columns = list(era.names)
+    return frame
+
+
+def table_of(era: Era, frame: pd.DataFrame) -> pa.Table:
+    """Trips in an era's words as a table, with the types of its Parquet."""
+    fields = []
+    for name, own in era.names.items():
+        kind, values = era.types.get(name), frame[name]
+        if kind == pa.string() and own.endswith("datetime"):
+            values = values.dt.strftime("%Y-%m-%d %H:%M:%S")
+        elif kind is None and own in WHOLE and own not in era.words:
+            values = values.astype("float64")  # TLC's counts were doubles for years
+        column = pa.array(values, from_pandas=True)
+        if pa.types.is_timestamp(column.type):
+            kind = pa.timestamp("us")
+        fields.append(column.cast(kind) if kind else column)
+    return pa.table(fields, names=list(era.names))
+
+
+def lines_of(era: Era, frame: pd.DataFrame) -> Iterator[str]:
+    """Trips in an era's words as the lines of its CSV."""
+    end = "\n" if era.second_line else "\r\n"
+    yield f"{era.separator.join(era.names)}{end}{era.second_line}"
+    surplus = [""] * era.surplus
     for row in frame.itertuples(index=False):
         fields = [text_of(value, is_short=bool(era.words)) for value in row]
-        lines.append(",".join(fields + [""] * era.surplus))
-    content = f"{lines[0]}\n{era.second_line}" + "".join(f"{line}\r\n" for line in lines[1:])
-    path.write_bytes(gzip.compress(content.encode(), mtime=0))
-    return path
+        yield ",".join(fields + surplus) + "\r\n"
 
 
 def text_of(value: object, is_short: bool) -> str:
     """A value as TLC wrote it; until 2014 without the zero before the point."""
-    if value is None or value is pd.NA or value is pd.NaT:
+    if pd.isna(value):
         return ""
     if isinstance(value, float):
-        text = repr(value)
+        text = repr(value).removesuffix(".0")
         return text.replace("0.", ".", 1) if is_short and text.startswith(("0.", "-0.")) else text
     return str(value)

@@ -5,7 +5,7 @@ import sys
 from datetime import date
 
 import pytest
-from conftest import HOME, build_by_hand, land_sample, point_to, run_query
+from conftest import HOME, build_by_hand, land_made_up, point_to, run_query
 from psycopg2.extensions import encrypt_password
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
@@ -198,7 +198,7 @@ def test_the_role_is_made_by_a_run_where_we_may_make_roles(superuser, database):
 def test_an_owners_own_grants_survive_a_build(superuser, january, built_january):
     run_query(superuser, "create role colleague")
     run_query(january, "grant select on vendors, daily_trips to colleague")
-    land_sample(date(2021, 2, 1), 100)
+    land_made_up(date(2021, 2, 1), 100)
     build_by_hand(january)
     for table in ("vendors", "daily_trips"):
         may = f"select has_table_privilege('colleague', '{table}', 'select')"

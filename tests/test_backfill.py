@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from conftest import free_port, point_to, run_query, start_service, wait_until
+from made_up import made_up_month
 
 from flows.backfill import backfill, land_on_a_worker
-from flows.laptop.sample import sample_month
 
 pytestmark = pytest.mark.timeout(600)  # two workers and ten runs
 MONTHS = [date(2020, month, 1) for month in range(1, 5)]
@@ -31,7 +31,7 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
     point_to(database)
     folder = tmp_path_factory.mktemp("trips")
     for month in MONTHS:
-        content = sample_month(month, ROWS).read_bytes()
+        content = made_up_month(month, ROWS).read_bytes()
         (folder / f"{month:%Y-%m}.csv.gz").write_bytes(
             content[:1_000] if month == BROKEN else content
         )
@@ -74,8 +74,8 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
         exit_code = first.wait(600)
         lands = runs_of("land")
         after_first = run_query(database, "select source_month, raw_rows from trip_accounting")
-        sample = sample_month(BROKEN, ROWS)
-        (folder / f"{BROKEN:%Y-%m}.csv.gz").write_bytes(sample.read_bytes())
+        mended = made_up_month(BROKEN, ROWS)
+        (folder / f"{BROKEN:%Y-%m}.csv.gz").write_bytes(mended.read_bytes())
         second = backfill("2020-01..2020-04", f"{folder}/{{month}}.csv.gz", return_state=True)
     finally:
         for worker in workers:

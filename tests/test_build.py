@@ -25,6 +25,7 @@ from conftest import (
     start_dbt,
     warehouse_to_build,
 )
+from made_up import made_up_month
 from prefect.context import SettingsContext, hydrated_context, serialize_context
 from prefect_dbt import PrefectDbtRunner
 from prefect_dbt.core._tracker import NodeTaskTracker
@@ -32,7 +33,6 @@ from prefect_dbt.core.runner import execute_dbt_node
 
 from flows.build import PROJECT, TARGETS, build, is_up_to_date
 from flows.errors import PipelineError, UsageError, log_each_failure_once
-from flows.laptop.sample import sample_month
 from flows.parameters import check_table_name
 from flows.settings import ROOT
 
@@ -113,7 +113,7 @@ def as_pandas_has_it(path) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("month", "rows"), [(JANUARY, ROWS), (FEBRUARY, 4_000)])
 def test_trips_equal_row_for_row_what_pandas_gives(ask, month, rows):
-    expected = as_pandas_has_it(sample_month(month, rows))
+    expected = as_pandas_has_it(made_up_month(month, rows))
     trips = ask(
         f"select * from yellow_taxi_trips where source_month = '{month}' order by source_row"
     )
@@ -240,7 +240,7 @@ def test_only_months_that_have_changed_are_built(query, land, dbt):
 def test_a_month_may_lose_all_its_trips(query, dbt, tmp_path):
     """Months are replaced even if nothing of the new file gets into the table."""
     path = tmp_path / "zero.csv"
-    trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).assign(passenger_count="0")
+    trips = pd.read_csv(made_up_month(JANUARY, 1_000), dtype=str).assign(passenger_count="0")
     trips.to_csv(path, index=False)
     load_file(path, JANUARY)
     dbt()
@@ -403,7 +403,7 @@ def odd_trips(prefect_server, tmp_path_factory):
     """A built warehouse with trips that are valid, but odd, and what dbt said of them."""
     settings = warehouse_to_build()
     path = tmp_path_factory.mktemp("odd") / "trips.csv"
-    trips = pd.read_csv(sample_month(JANUARY, 1_000), dtype=str).head(12)
+    trips = pd.read_csv(made_up_month(JANUARY, 1_000), dtype=str).head(12)
     trips["passenger_count"] = trips["payment_type"] = "1"
     trips["fare_amount"] = trips["total_amount"] = "10"
     trips["tip_amount"] = "2"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from conftest import build_by_hand, load_file, point_to, run_query, slow_site, wait_until
+from made_up import made_up_month
 
 from flows.errors import PipelineError
 from flows.fetch import download
 from flows.laptop import postgres as embedded_postgres
-from flows.laptop.sample import sample_month
 from flows.settings import ROOT
 from flows.warehouse import connect
 
@@ -27,7 +27,7 @@ OLD, NEW = 1_000, 5_000  # raw rows of January
 @pytest.fixture(scope="module")
 def slow_url():
     """Where the new January comes from, in ten pieces, in a second."""
-    content = sample_month(JANUARY, NEW).read_bytes()
+    content = made_up_month(JANUARY, NEW).read_bytes()
     with slow_site(content, piece=len(content) // 9, pause=0.1) as url:
         yield url
 
@@ -81,7 +81,7 @@ def test_a_run_that_is_killed_at_any_moment_leaves_the_old_or_the_new(january, q
 
 def big_month(folder: Path, times: int) -> Path:
     """January with so many times 5,000 rows, not packed."""
-    header, body = gzip.decompress(sample_month(JANUARY, NEW).read_bytes()).split(b"\n", 1)
+    header, body = gzip.decompress(made_up_month(JANUARY, NEW).read_bytes()).split(b"\n", 1)
     path = folder / "yellow_tripdata_2021-01.csv"
     path.write_bytes(header + b"\n" + body * times)
     return path
@@ -145,7 +145,7 @@ def test_a_disk_that_is_full_for_a_download_is_one_clear_line(small_disk, slow_u
     assert list(disk.rglob("*.csv.gz")) == []
     (disk / "filler").unlink()
     path, _ = download(slow_url, disk)
-    assert path.read_bytes() == sample_month(JANUARY, NEW).read_bytes()
+    assert path.read_bytes() == made_up_month(JANUARY, NEW).read_bytes()
 
 
 def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(
     embedded_postgres.ensure_server(own_server)
     try:
         point_to(own_server)
-        small = sample_month(JANUARY, OLD)
+        small = made_up_month(JANUARY, OLD)
         load_file(small, JANUARY)
         big = big_month(tmp_path, 200)
         with pytest.raises(

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made_up import HEADER
 
 from flows.datasets import DATASETS
 from flows.errors import PipelineError
@@ -26,7 +27,6 @@ from flows.formats import (
     why_malformed,
     without_surplus,
 )
-from flows.laptop.sample import HEADER, sample_lines
 
 YELLOW = DATASETS["yellow"]
 REAL = Path(os.environ.get("TLC_FILES", "none"))  # a folder with real files: eras/, parquet/
@@ -286,11 +286,6 @@ class TestCsv:
             pytest.raises(PipelineError, match=r"^trips.csv: the gzip file is damaged"),
         ):
             list(trips.chunks())
-
-    def test_the_sample_is_a_month_of_well_formed_rows(self):
-        header, *rows = sample_lines(date(2021, 1, 1), 6_000)
-        assert tuple(header_of(header)) == tuple(HEADER.lower().split(","))
-        assert {why_malformed(row.rstrip("\n").encode(), 18) for row in rows} == {None}
 
 
 def zip_of(*names: str) -> bytes:

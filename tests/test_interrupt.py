@@ -13,10 +13,10 @@ from inspect import getsource
 import psutil
 import pytest
 from conftest import run_query, slow_site, wait_until
+from made_up import made_up_month
 from prefect.server.api.server import SubprocessASGIServer
 
 from flows.interrupt import MESSAGE
-from flows.laptop.sample import sample_month
 from flows.settings import ROOT
 from flows.warehouse import connect
 
@@ -73,7 +73,7 @@ def interrupt(run: subprocess.Popen, number: int = signal.SIGINT, *, alone: bool
 @pytest.fixture
 def slow_url():
     """Where the beginning of January comes from, byte by byte."""
-    with slow_site(sample_month(JANUARY, 5_000).read_bytes(), piece=1, pause=0.01) as url:
+    with slow_site(made_up_month(JANUARY, 5_000).read_bytes(), piece=1, pause=0.01) as url:
         yield url
 
 
@@ -87,7 +87,7 @@ def has_child(run: subprocess.Popen, word: str) -> bool:
 def big_month(tmp_path):
     """January with 1,000,000 rows: some seconds of COPY and of each model."""
     path = tmp_path / "yellow_tripdata_2021-01.csv"
-    header, body = gzip.decompress(sample_month(JANUARY, 50_000).read_bytes()).split(b"\n", 1)
+    header, body = gzip.decompress(made_up_month(JANUARY, 50_000).read_bytes()).split(b"\n", 1)
     path.write_bytes(header + b"\n" + body * 20)
     return path
 

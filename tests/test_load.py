@@ -8,13 +8,13 @@ from unittest.mock import ANY
 
 import pytest
 from conftest import load_file
+from made_up import HEADER, made_up_month
 from prefect import flow
 from sqlalchemy.exc import IntegrityError
 
 from flows.datasets import DATASETS
 from flows.errors import PipelineError
 from flows.fetch import verify
-from flows.laptop.sample import HEADER, sample_month
 from flows.load import Load, load
 from flows.parameters import Limits
 from flows.warehouse import connect
@@ -168,7 +168,7 @@ def test_columns_may_stand_in_another_order(land, query):
 
 def test_readers_see_the_old_month_until_the_new_one_is_there(warehouse):
     """A reader counts all the time while a month is replaced: it sees 1,000 rows or 2,000."""
-    small, large = (sample_month(JANUARY, rows) for rows in (1_000, 2_000))
+    small, large = (made_up_month(JANUARY, rows) for rows in (1_000, 2_000))
     load_file(small, JANUARY)
     seen, done = [], threading.Event()
 
@@ -266,7 +266,7 @@ def load_at_once(*files_and_months) -> None:
 
 
 def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):
-    small, large = (sample_month(JANUARY, rows) for rows in (1_000, 20_000))
+    small, large = (made_up_month(JANUARY, rows) for rows in (1_000, 20_000))
     load_at_once((large, JANUARY), (small, JANUARY))
     [(rows,)] = query("select count(*) from raw.yellow_tripdata")
     latest = "select row_count from raw.loads order by finished_at desc limit 1"
@@ -275,7 +275,7 @@ def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):
 
 
 def test_two_months_are_replaced_at_once_without_a_deadlock(warehouse, query):
-    file = sample_month(JANUARY, 20_000)
+    file = made_up_month(JANUARY, 20_000)
     for month in (JANUARY, FEBRUARY):
         load_file(file, month)
     load_at_once((file, JANUARY), (file, FEBRUARY))
@@ -289,12 +289,12 @@ class TestAMonthThatIsThere:
         real = tmp_path / "real.csv"
         real.write_text("\n".join([HEADER, ROW]))
         load_file(real, JANUARY)
-        kept = load_file(sample_month(JANUARY, 1_000), JANUARY, force=True, is_sample=True)
+        kept = load_file(made_up_month(JANUARY, 1_000), JANUARY, force=True, is_sample=True)
         assert (kept.rows, kept.is_sample) == (1, False)
         assert query("select count(*) from raw.loads") == [(1,)]
 
     def test_takes_the_place_of_a_sample_with_however_few_rows(self, warehouse, query, tmp_path):
-        load_file(sample_month(JANUARY, 1_000), JANUARY, is_sample=True)
+        load_file(made_up_month(JANUARY, 1_000), JANUARY, is_sample=True)
         real = tmp_path / "real.csv"
         real.write_text("\n".join([HEADER, ROW]))
         load_file(real, JANUARY)
@@ -375,7 +375,7 @@ class TestAFileOfAnotherMonth:
         load(verify(str(path), path), DATASETS["yellow"], month, limits=Limits(**limits))
 
     def test_is_refused_with_the_months_that_it_has(self, warehouse, query):
-        file = sample_month(FEBRUARY, 1_000)
+        file = made_up_month(FEBRUARY, 1_000)
         with pytest.raises(
             PipelineError, match=r"is not the file of 2021-01: its trips begin in 2021-02: 100%"
         ):
@@ -392,7 +392,7 @@ class TestAFileOfAnotherMonth:
             self.load(path, JANUARY)
 
     def test_is_taken_if_one_says_so(self, warehouse, query):
-        self.load(sample_month(FEBRUARY, 1_000), JANUARY, other_months_share=1)
+        self.load(made_up_month(FEBRUARY, 1_000), JANUARY, other_months_share=1)
         assert query("select count(*) from raw.yellow_tripdata") == [(1_000,)]
 
     def test_is_what_it_is_known_by_and_not_its_dates_that_are_none(

@@ -14,12 +14,12 @@ import pytest
 from conftest import load_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up import HEADER
 from prefect import flow
 
 from flows.datasets import DATASETS
 from flows.errors import PipelineError
 from flows.fetch import verify
-from flows.laptop.sample import HEADER
 from flows.load import Load, load
 from flows.parameters import Limits
 

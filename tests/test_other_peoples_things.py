@@ -6,11 +6,11 @@ from datetime import date
 
 import pytest
 from conftest import BUILD, build_by_hand, load_file, run_dbt
+from made_up import made_up_month
 from sqlalchemy.exc import DBAPIError
 
 from flows.build import prepare_warehouse, relations
 from flows.errors import PipelineError
-from flows.laptop.sample import sample_month
 from flows.parameters import TABLE_NAME
 from flows.warehouse import connect
 
@@ -66,7 +66,7 @@ def test_a_schema_that_an_administrator_has_made_for_us_is_used(warehouse, query
 def test_a_partition_of_that_name_that_is_not_ours_is_refused(january, query):
     query("create table raw.yellow_tripdata_2021_02 (mine int)")
     with pytest.raises(PipelineError, match=r"raw\.yellow_tripdata_2021_02 is there already"):
-        load_file(sample_month(FEBRUARY, 100), FEBRUARY)
+        load_file(made_up_month(FEBRUARY, 100), FEBRUARY)
     assert query("select count(*) from raw.yellow_tripdata_2021_02") == [(0,)]
 
 
@@ -118,7 +118,7 @@ def test_views_stay_and_readers_find_every_table_while_months_and_models_are_bui
         reader.start()
     try:
         for words in (f"{BUILD} --threads 4", f"{BUILD} --threads 4 --full-refresh"):
-            load_file(sample_month(JANUARY, 1_000 + len(reads)), JANUARY, allow_fewer_rows=True)
+            load_file(made_up_month(JANUARY, 1_000 + len(reads)), JANUARY, allow_fewer_rows=True)
             build_by_hand(january, words)
     finally:
         done.set()

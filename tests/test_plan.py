@@ -7,6 +7,7 @@ from datetime import date
 from types import SimpleNamespace
 
 import pytest
+from made_up import made_up_month
 from werkzeug import Response
 
 from flows import plan as module
@@ -15,7 +16,6 @@ from flows.elt import elt
 from flows.errors import TransientError
 from flows.fetch import fetch
 from flows.land import land
-from flows.laptop.sample import sample_month
 from flows.months import months_before
 from flows.plan import new_or_changed, plan, show
 
@@ -70,7 +70,7 @@ def asked(months: str) -> dict[str, str | None]:
 
 
 def publish(tlc, month: date, rows: int = 100, etag: str = '"1"') -> None:
-    tlc.files[f"{month:%Y-%m}"] = (sample_month(month, rows).read_bytes(), etag)
+    tlc.files[f"{month:%Y-%m}"] = (made_up_month(month, rows).read_bytes(), etag)
 
 
 @pytest.mark.usefixtures("warehouse")

@@ -8,10 +8,10 @@ from datetime import date
 
 import pytest
 from conftest import HOME, start_service, wait_until
+from made_up import made_up_month
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.laptop.sample import sample_month
 from flows.progress import progress, reporting
 from flows.server import serve
 from flows.settings import ROOT
@@ -96,7 +96,7 @@ def test_a_load_outlives_prefects_server(own_prefect, warehouse, land, query):
     """It waits for a lock, goes on while the server is away, and ends when it is back."""
     url, stop, start = own_prefect
     land(FEBRUARY, 1_000)
-    path = sample_month(JANUARY, 5_000)
+    path = made_up_month(JANUARY, 5_000)
     with connect(warehouse) as reader:
         reader.exec_driver_sql("lock table raw.yellow_tripdata in access exclusive mode")
         run = subprocess.Popen(

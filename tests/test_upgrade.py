@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
-
-from flows.laptop.sample import sample_month
+from made_up import made_up_month
 
 FEBRUARY = date(2021, 2, 1)
 
@@ -32,7 +31,7 @@ def before(postgres):
 def upgraded(before, prefect_server):
     """The same, in which February has been landed, and the models have been built."""
     settings, _ = before
-    load_file(sample_month(FEBRUARY, 1_000), FEBRUARY)
+    load_file(made_up_month(FEBRUARY, 1_000), FEBRUARY)
     build_by_hand(settings)
     return put_by(settings)
 

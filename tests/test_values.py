@@ -14,8 +14,8 @@ import pytest
 from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up import HEADER
 
-from flows.laptop.sample import HEADER
 from flows.warehouse import connect
 
 JANUARY = date(2021, 1, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import create_anew, free_port, land_sample, point_to, run_query, wait_until
+from conftest import create_anew, free_port, land_made_up, point_to, run_query, wait_until
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 
 from flows import warehouse
@@ -136,7 +136,7 @@ class TestTheSameRowsOnEveryServer:
         for database in both:
             point_to(database)
             ensure_warehouse()
-            land_sample(JANUARY, 2_000)
+            land_made_up(JANUARY, 2_000)
             build()
             contents.append(contents_of(database))
         return contents
@@ -296,7 +296,7 @@ def test_a_role_with_the_least_rights_does_the_whole_run(new_database, superuser
     )
     point_to(database)
     ensure_warehouse()
-    land_sample(JANUARY, 500)
+    land_made_up(JANUARY, 500)
     build()
     [(count,)] = run_query(database, "select count(*) from yellow_taxi_trips")
     assert count > 450
@@ -379,7 +379,7 @@ class TestTheBlock:
         monkeypatch.setenv("POSTGRES_BLOCK", "elsewhere")
         assert current_url() == other.url
         ensure_warehouse()
-        land_sample(JANUARY, 100)
+        land_made_up(JANUARY, 100)
         build()
         assert run_query(other, "select count(*) > 0 from yellow_taxi_trips") == [(True,)]
         assert run_query(warehouse, "select from pg_namespace where nspname = 'raw'") == []
@@ -471,7 +471,7 @@ class TestTls:
         with connect() as connection:
             assert warehouse_is_encrypted(connection)
         ensure_warehouse()
-        land_sample(JANUARY, 100)
+        land_made_up(JANUARY, 100)
         build()
         assert run_query(verified, "select count(*) > 0 from yellow_taxi_trips") == [(True,)]
 

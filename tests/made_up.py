@@ -121,6 +121,15 @@ ERAS = {
     "2026 Parquet": Era(date(2026, 7, 1), NAMES_2026, is_parquet=True, types=INT32 | INT64),
 }
 
+# The same month twice, as both formats had it.
+JANUARY_AS_CSV = Era(date(2021, 1, 1), NAMES_2019)
+JANUARY_AS_PARQUET = Era(
+    date(2021, 1, 1),
+    NAMES_2022,
+    is_parquet=True,
+    types={"VendorID": pa.int64(), "payment_type": pa.int64(), "airport_fee": pa.float64()},
+)
+
 
 def trips_of(era: Era, rows: int = 200) -> pd.DataFrame:
     """Trips of a month, with the analysts' names; some values are missing, as in TLC's files."""

@@ -5,15 +5,17 @@ INSTALLED := .venv/installed
 
 # Of the words on make's own command line these are variables; another one is a typing error,
 # and without this line `make run MONTHS=2021-01` would load the sample.
-KNOWN := ARGS MONTH NAME PYTHON SHELL SOURCE YES
+KNOWN := ARGS DATASET MONTH NAME PYTHON SHELL SOURCE YES
 UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if \
 	$(filter command,$(firstword $(origin $(name)))),$(name))))
 $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is not a variable of this Makefile: write one of $(KNOWN)))
 
 # They reach a recipe in its environment, as they are: neither make nor the shell expands them.
+override DATASET := $(value DATASET)
 override MONTH := $(value MONTH)
 override SOURCE := $(value SOURCE)
-export MONTH SOURCE
+export DATASET MONTH SOURCE
+ASKED := $${DATASET:+--datasets="$$DATASET"} $${MONTH:+--months="$$MONTH"} $${SOURCE:+--source="$$SOURCE"}
 
 .DEFAULT_GOAL := help
 .PHONY: help run plan serve worker test test-fast bench audit lint format up psql analyst docs down lock clean \
@@ -22,13 +24,12 @@ export MONTH SOURCE
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
 
-run: $(INSTALLED)  ## load a month and build the models: MONTH=2021-01, SOURCE=path-or-url, or a sample
+run: $(INSTALLED)  ## load a month and build the models: DATASET=green, MONTH=2021-01, SOURCE=path-or-url, or a sample
 	@if [ -z "$$MONTH$$SOURCE" ]; then SOURCE=sample; fi; exec $(BIN)/python -m flows.elt \
-		$${MONTH:+--months="$$MONTH"} $${SOURCE:+--source="$$SOURCE"} $(ARGS)
+		$(ASKED) $(ARGS)
 
 plan: $(INSTALLED)  ## show what a run would fetch, and load nothing: MONTH=2009-01..latest, SOURCE=...
-	@exec $(BIN)/python -m flows.elt --plan $${MONTH:+--months="$$MONTH"} \
-		$${SOURCE:+--source="$$SOURCE"} $(ARGS)
+	@exec $(BIN)/python -m flows.elt --plan $(ASKED) $(ARGS)
 
 serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: http://127.0.0.1:4200
 	@$(BIN)/python -m flows.server.serve start

@@ -1,6 +1,6 @@
 """The backfill: land many months on as many workers as there are, then build the models once.
 
-    python -m flows.backfill --months 2019-01..2020-12
+    python -m flows.backfill --datasets all --months 2019-01..2020-12
 
 Prefect's work pool distributes the months, so it needs a server and a worker: `make serve`.
 """
@@ -12,7 +12,6 @@ if __name__ == "__main__":  # here, for what follows takes seconds to import
 
 import re
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 from prefect import flow, get_run_logger, task, unmapped
@@ -22,12 +21,12 @@ from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.build import build_if_needed, prepare_warehouse
-from flows.datasets import DATASETS, absolute
+from flows.datasets import DatasetMonth, Datasets, absolute, months_asked_for, run_name
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
 from flows.load import latest_loads
-from flows.months import LOOK_BACK, Months, is_open_ended, months_of, run_name, today
+from flows.months import LOOK_BACK, Months, is_open_ended, today
 from flows.parameters import TABLE_NAME, Limits, TableName
-from flows.plan import months_to_land
+from flows.plan import new_or_changed
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -50,6 +49,7 @@ def backfill(
     force: bool = False,
     allow_fewer_rows: bool = False,
     limits: Limits = Limits(),
+    datasets: Datasets | None = None,
 ) -> Summary:
     """Land the months that are missing, each on a free worker, then build the models once.
 
@@ -61,17 +61,20 @@ def backfill(
         months: The months to land, such as 2019-01..2020-12, or several ranges or months with
             blanks between them.
         source: URL or path of a file, as each worker sees it, CSV (packed with gzip or not) or
-            Parquet; {month} in it stands for the month. Or sample, for the trips of a few months
-            that come with this project. Default: wherever TLC's file of that month is.
-        table_name: What the analysts' table of trips is called.
+            Parquet; {month} in it stands for the month, and {dataset} for the dataset. Or sample,
+            for real trips of a few months that come with this project. Default: wherever TLC's
+            file of that month is.
+        table_name: The name of the analysts' table of yellow-taxi trips.
         force: Fetch and load the months that are there as well.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.
         limits: What a file may be like.
+        datasets: Which of TLC's datasets, or all of them. Default: the one in the source's name, or
+            else yellow.
 
     Raises:
         PipelineError: a month has failed, or a model or a test.
     """
-    asked = months_of(months, source, today())
+    asked = months_asked_for(datasets, months, source, today())
     prepare_warehouse(table_name)
     missing = months_missing(asked, months, source, force)
     get_run_logger().info("%s of %s months are missing", len(missing), len(asked))
@@ -84,7 +87,7 @@ def backfill(
     runs = land_on_a_worker.map(missing, unmapped(parameters))
     runs.wait()
     failures = {
-        f"{month:%Y-%m}": str(run.state.result(raise_on_failure=False))
+        str(month): str(run.state.result(raise_on_failure=False))
         for month, run in zip(missing, runs, strict=True)
         if not run.state.is_completed()
     }
@@ -95,20 +98,27 @@ def backfill(
     if failures:
         raise PipelineError(
             f"{len(failures)} of {len(asked)} months failed (the rest are loaded): "
-            f"{shorten(' '.join(failures))}. The log has the reasons"
+            f"{shorten(', '.join(failures))}. The log has the reasons"
         )
     return summary
 
 
-def months_missing(asked: list[date], months: str, source: str | None, force: bool) -> list[date]:
+def months_missing(
+    asked: list[DatasetMonth], months: str, source: str | None, force: bool
+) -> list[DatasetMonth]:
     """Those that are not loaded, or only as a sample; all, if they are to be loaded again.
 
     With `latest` among the words, those that are new or have changed where they are published.
     """
     if is_open_ended(months):
-        return months_to_land(DATASETS["yellow"], months, source, today(), LOOK_BACK, force)
-    loaded = latest_loads("yellow")
-    return [m for m in asked if force or m not in loaded or loaded[m].is_sample]
+        return new_or_changed(asked, months, source, LOOK_BACK, force)
+    loaded = {name: latest_loads(name) for name in {one.dataset.name for one in asked}}
+    present = [loaded[one.dataset.name].get(one.month) for one in asked]
+    return [
+        one
+        for one, load in zip(asked, present, strict=True)
+        if force or load is None or load.is_sample
+    ]
 
 
 def report_failures(failures: dict[str, str]) -> None:
@@ -124,11 +134,11 @@ def report_failures(failures: dict[str, str]) -> None:
 
 @task(
     name="land on a worker",
-    task_run_name="land {month:%Y-%m} on a worker",
+    task_run_name="land {wanted} on a worker",
     cache_policy=NO_CACHE,
     **RETRIES,
 )
-def land_on_a_worker(month: date, parameters: dict[str, object]) -> None:
+def land_on_a_worker(wanted: DatasetMonth, parameters: dict[str, object]) -> None:
     """Have a free worker land a month, and wait for it.
 
     Raises:
@@ -137,8 +147,12 @@ def land_on_a_worker(month: date, parameters: dict[str, object]) -> None:
     """
     run: Any = run_deployment(
         "land/land",
-        parameters={"month": month.isoformat(), **parameters},
-        flow_run_name=f"land {month:%Y-%m}",
+        parameters={
+            "month": wanted.month.isoformat(),
+            "dataset": wanted.dataset.name,
+            **parameters,
+        },
+        flow_run_name=f"land {wanted}",
         poll_interval=POLL_SECONDS,
     )
     reason = re.sub(r"^Flow run encountered an exception: \w+: ", "", run.state.message or "")

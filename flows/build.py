@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from flows.datasets import raw_in_dbt
+from flows.datasets import DATASETS, raw_in_dbt
 from flows.errors import RETRIES, PipelineError, TransientError
 from flows.parameters import TABLE_NAME, TableName
 from flows.progress import ONLY_LOG
@@ -65,7 +65,7 @@ def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Bui
     """Build and test the models of the months that were loaded since they were last built.
 
     Args:
-        table_name: The name of the analysts' table of trips.
+        table_name: The name of the analysts' table of yellow-taxi trips.
         full_refresh: Build the models of all months, not only of those that have changed.
 
     Raises:
@@ -122,7 +122,7 @@ def is_up_to_date(table_name: str) -> bool:
                         ) as loaded
                         full join (
                             select * from staging.built_months
-                            where relation = 'public.' || %(table)s
+                            where relation = any(%(trips)s)
                         ) as built using (dataset, source_month)
                         where loaded.load_id is distinct from built.load_id or not built.is_tested
                     )
@@ -135,6 +135,9 @@ def is_up_to_date(table_name: str) -> bool:
                     "table": table_name,
                     "project": fingerprint(),
                     "relations": relations(table_name),
+                    "trips": [
+                        f"public.{one.table_called(table_name)}" for one in DATASETS.values()
+                    ],
                 },
             ).scalar()
         )

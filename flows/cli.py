@@ -16,8 +16,8 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from flows import interrupt
+from flows.datasets import months_asked_for
 from flows.errors import PipelineError, UsageError, is_prefect_away
-from flows.months import months_of
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -161,7 +161,8 @@ def parse(module: str, words: Sequence[str]) -> Command | None:
     except cyclopts.CycloptsError as error:
         raise UsageError(shorten_error(error)) from None
     if found:  # the flow asks again, on the day for which it is scheduled
-        months_of(found.parameters["months"], found.parameters["source"], date.today())
+        asked = found.parameters
+        months_asked_for(asked["datasets"], asked["months"], asked["source"], date.today())
     return found
 
 

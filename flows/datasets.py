@@ -1,29 +1,30 @@
 """What TLC publishes, and where the file of each month is: `datasets.yml`, checked and read."""
 
+import re
+from collections.abc import Iterable
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from flows.errors import PipelineError, UsageError, is_url, shorten
-from flows.formats import RESERVED
 from flows.laptop.sample import sample_file
-from flows.parameters import SAMPLE
+from flows.months import FIRST_MONTH, LOOK_BACK, is_open_ended, months_of, today
+from flows.parameters import SAMPLE, TABLE_NAME
 from flows.settings import ROOT, read_settings
 
 Month = Annotated[date, BeforeValidator(lambda text: date.fromisoformat(f"{text}-01"))]
 SOURCES = ROOT / "dbt_project" / "models" / "staging" / "tlc" / "_tlc__sources.yml"
-# A column that only one of TLC's datasets has, by which its files are known.
-SIGNS = {
-    "yellow": "tpep_pickup_datetime",
-    "green": "lpep_pickup_datetime",
-    "fhvhv": "hvfhs_license_num",
-    "fhv": "dispatching_base_num",
+RESERVED = {  # the loader's own columns, the models' word for a row, and PostgreSQL's own columns
+    *("source_month", "source_row", "load_id", "source"),
+    *("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"),
 }
+ALL = "all"
+DEFAULT = "yellow"
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -41,8 +42,10 @@ class Dataset:
     """One kind of trips that TLC publishes month by month."""
 
     name: str
+    title: str  # for people
     table: str
     first_month: Month
+    sign: str  # the column by which a file is known as one of the dataset's
     sources: tuple[Source, ...]
     pickup: tuple[str, ...]  # the names of the column that says when a trip begins
     required: tuple[tuple[str, ...], ...]  # of each, a file has one; besides pickup
@@ -51,6 +54,10 @@ class Dataset:
     def raw_table(self) -> str:
         """The table of the dataset's files in the schema raw."""
         return f"{self.name}_tripdata"
+
+    def table_called(self, yellow: str) -> str:
+        """The analysts' table, where that of the yellow taxis has this name."""
+        return yellow if self.table == TABLE_NAME else self.table
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -65,15 +72,16 @@ class Dataset:
 
         Args:
             month: The first day of the month.
-            source: A URL or path in which `{month}` is the month, or `sample`. None: wherever
-                the dataset's file of that month is.
+            source: A URL or path in which `{month}` is the month and `{dataset}` the dataset's
+                name, or `sample`. None: wherever the dataset's file of that month is.
 
         Raises:
             UsageError: the month is from before the dataset's first, or there is no sample of it.
         """
         if source == SAMPLE:
             return str(sample_file(self.name, month))
-        return absolute(source or self.pattern(month)).replace("{month}", f"{month:%Y-%m}")
+        pattern = absolute(source or self.pattern(month))
+        return pattern.replace("{month}", f"{month:%Y-%m}").replace("{dataset}", self.name)
 
     def pattern(self, month: date) -> str:
         """The URL pattern for a month, under SOURCE_BASE_URL if that is set."""
@@ -86,34 +94,105 @@ class Dataset:
         return f"{base.rstrip('/')}/{url.rpartition('/')[2]}" if base else url
 
     def require_columns(self, columns: list[str], where: str) -> None:
-        """Check that a file has what the dataset's trips can't do without.
+        """Check that a file is one of the dataset's, with what its trips can't do without.
 
         Raises:
-            PipelineError: a required column is there under none of its names.
+            PipelineError: it is another dataset's, or a required column is there under none of its
+                names.
         """
+        known = next((one for one in DATASETS.values() if one.sign in columns), self)
+        if known is not self:
+            raise PipelineError(
+                f"{where}: this is a {known.name} file of TLC's. Load it as such: "
+                f"DATASET={known.name}"
+            )
         needed = (self.pickup, *self.required)
         missing = [names[0] for names in needed if not set(names) & set(columns)]
         if missing:
-            for name, other in SIGNS.items():
-                if other in columns and name != self.name:
-                    raise PipelineError(f"{where}: this is a {name} file of TLC's. {how_to(name)}")
             raise PipelineError(
                 f"{where}: no column {', '.join(map(repr, missing))}. It must be one of TLC's "
                 f"{self.name} files, or have its columns; additional ones are welcome"
             )
 
 
+class DatasetMonth(NamedTuple):
+    """A month of a dataset, which is what is landed, built and accounted for."""
+
+    dataset: Dataset
+    month: date
+
+    def __str__(self) -> str:
+        """As logs and messages have it: `yellow 2021-01`."""
+        return f"{self.dataset.name} {self.month:%Y-%m}"
+
+
+def months_asked_for(
+    datasets: str | None,
+    months: str | None,
+    source: str | None,
+    today: date,
+    look_back: int = LOOK_BACK,
+) -> list[DatasetMonth]:
+    """The months that are asked for of each dataset, in the order of asking.
+
+    Args:
+        datasets: The name of one, or `all`. None: the one in the source's name, or else yellow.
+        months: As for `flows.months.months_of`. Of all datasets, each has those of its time.
+        source: As for `months_of`; for several datasets, `{dataset}` in it stands for the dataset.
+        today: The day from which `latest` counts.
+        look_back: How many published months `latest` means.
+
+    Raises:
+        UsageError: a word is not a month, or the source says too little or too much.
+    """
+    chosen = datasets_of(datasets, source)
+    if len(chosen) > 1 and source and source != SAMPLE and "{dataset}" not in source:
+        raise UsageError(f"{shorten(source)} is for several datasets: put {{dataset}} in it")
+    return [
+        DatasetMonth(dataset, month)
+        for dataset in chosen
+        for month in months_of(
+            months,
+            source,
+            today,
+            look_back,
+            since=dataset.first_month if len(chosen) == 1 else FIRST_MONTH,
+            dataset=dataset.name,
+        )
+        if month >= dataset.first_month
+    ]
+
+
+def datasets_of(name: str | None, source: str | None) -> list[Dataset]:
+    """The datasets that a choice stands for, or that a source's name is of."""
+    if name == ALL:
+        return list(DATASETS.values())
+    if name is None:
+        known = re.findall(rf"({'|'.join(DATASETS)})_tripdata", (source or "").rpartition("/")[2])
+        name = known[-1] if known else DEFAULT
+    return [DATASETS[name]]
+
+
+def run_name() -> str:
+    """The name of a flow run with the parameters `datasets`, `months` and `source`."""
+    from prefect import runtime
+
+    flow, parameters = str(runtime.flow_run.flow_name), runtime.flow_run.parameters
+    datasets, months, source = (parameters[name] for name in ("datasets", "months", "source"))
+    try:
+        names = [dataset.name for dataset in datasets_of(datasets, source)]
+        asked = [one.month for one in months_asked_for(datasets, months, source, today())]
+    except (UsageError, KeyError):
+        return flow
+    span = dict.fromkeys(f"{month:%Y-%m}" for month in (min(asked), max(asked)))
+    what = months.strip() if is_open_ended(months) else "..".join(span)
+    return f"{flow} {names[0] if len(names) == 1 else ALL} {what}"
+
+
 def raw_in_dbt() -> dict[str, Any]:
     """The raw schema as dbt describes it: its tables with their columns, and its freshness."""
     [source] = yaml.safe_load(SOURCES.read_text())["sources"]
     return dict(source)
-
-
-def how_to(name: str) -> str:
-    """What to do with a file of another dataset."""
-    if name in DATASETS:
-        return f"Load it as such: DATASET={name}"
-    return f"This project does not know {name} trips yet"
 
 
 def read_datasets(path: Path) -> dict[str, Dataset]:
@@ -123,15 +202,19 @@ def read_datasets(path: Path) -> dict[str, Dataset]:
     return TypeAdapter(dict[str, Dataset]).validate_python(named)
 
 
-def check_dataset(name: str) -> str:
-    """Return the name of a dataset.
+def one_of(names: Iterable[str]) -> Any:
+    """A type for a parameter that is one of some names, as Prefect's form offers them.
 
-    Raises:
-        UsageError: there is no such dataset.
+    Another value raises a `UsageError`.
     """
-    if name not in DATASETS:
-        raise UsageError(f"{shorten(name)!r} is not a dataset: choose of {', '.join(DATASETS)}")
-    return name
+    choices: list[JsonValue] = [*names]
+
+    def check(name: str) -> str:
+        if name not in choices:
+            raise UsageError(f"{shorten(name)!r} is not a dataset: choose of {', '.join(names)}")
+        return name
+
+    return Annotated[str, AfterValidator(check), Field(json_schema_extra={"enum": choices})]
 
 
 def absolute(source: str) -> str:
@@ -141,6 +224,5 @@ def absolute(source: str) -> str:
 
 
 DATASETS = read_datasets(Path(__file__).with_suffix(".yml"))
-DatasetName = Annotated[
-    str, AfterValidator(check_dataset), Field(json_schema_extra={"enum": [*DATASETS]})
-]
+DatasetName = one_of(DATASETS)
+Datasets = one_of([*DATASETS, ALL])

@@ -1,6 +1,7 @@
-"""The pipeline: land months of TLC's taxi trips in PostgreSQL, then have dbt build the models.
+"""The pipeline: land months of TLC's trips in PostgreSQL, then have dbt build the models.
 
 python -m flows.elt --months 2021-01..2021-03
+python -m flows.elt --datasets green --months latest
 python -m flows.elt --source path-or-url
 python -m flows.elt --source sample
 """
@@ -17,11 +18,11 @@ from prefect import State, flow
 from prefect.states import Completed
 
 from flows.build import build_if_needed, check_freshness, prepare_warehouse
-from flows.datasets import DATASETS
+from flows.datasets import Datasets, months_asked_for, run_name
 from flows.land import land
-from flows.months import LOOK_BACK, Months, is_open_ended, months_of, run_name, today
+from flows.months import LOOK_BACK, Months, is_open_ended, today
 from flows.parameters import TABLE_NAME, Limits, LookBack, TableName
-from flows.plan import months_to_land
+from flows.plan import new_or_changed
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -37,8 +38,9 @@ def elt(
     full_refresh: bool = False,
     limits: Limits = Limits(),
     look_back: LookBack = LOOK_BACK,
+    datasets: Datasets | None = None,
 ) -> Summary | State[Any]:
-    """Land months of yellow-taxi trips untouched, then build and test the analysts' tables.
+    """Land months of TLC's trips untouched, then build and test the analysts' tables.
 
     Args:
         months: The months to land, such as 2021-01, or 2021-01..2021-03, or several of these
@@ -46,26 +48,31 @@ def elt(
             asked what it has, and those months are landed that are new or have changed there.
             Default: the month in the source's name; of the sample, all that it has.
         source: URL or path of a file, CSV (packed with gzip or not) or Parquet; {month} in it
-            stands for the month. Or sample, for real trips of a few months that come with this
-            project. Default: wherever TLC's file of that month is.
-        table_name: The name of the analysts' table of trips.
+            stands for the month, and {dataset} for the dataset. Or sample, for real trips of a few
+            months that come with this project. Default: wherever TLC's file of that month is.
+        table_name: The name of the analysts' table of yellow-taxi trips.
         force: Fetch and load the months even if the same content is there.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.
         full_refresh: Build the models of all months, not only of those that have changed.
         limits: What a file may be like.
         look_back: How many months, up to the newest that is published, latest looks at.
+        datasets: Which of TLC's datasets, or all of them. Default: the one in the source's name, or
+            else yellow.
 
     Raises:
         PipelineError: anything that is not a bug, in one line.
     """
-    asked = months_of(months, source, today(), look_back)
+    asked = months_asked_for(datasets, months, source, today(), look_back)
     prepare_warehouse(table_name)
     if months and is_open_ended(months):
-        asked = months_to_land(DATASETS["yellow"], months, source, today(), look_back, force)
+        asked = new_or_changed(asked, months, source, look_back, force)
         if not asked:
             check_freshness()
             return Completed(name="Skipped", message=f"{months.strip()}: nothing new, or changed")
-    landed = [land(month, source, "yellow", force, allow_fewer_rows, limits) for month in asked]
+    landed = [
+        land(month, source, dataset.name, force, allow_fewer_rows, limits)
+        for dataset, month in asked
+    ]
     built = build_if_needed(table_name, full_refresh)
     summary = summarise(asked, table_name, built, landed)
     return replace(summary, report=report(table_name))

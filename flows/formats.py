@@ -22,12 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from flows.datasets import RESERVED
 from flows.errors import PipelineError
 
-RESERVED = {  # the loader's own columns, the models' word for a row, and PostgreSQL's own columns
-    *("source_month", "source_row", "load_id", "source"),
-    *("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"),
-}
 MOST_COLUMNS = 1_600 - 3  # PostgreSQL's limit for a table, less the loader's own columns
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short
 LONGEST_LINE = 1_000_000  # bytes

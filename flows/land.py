@@ -24,7 +24,7 @@ class Landed:
     fetch_seconds: float
 
 
-@flow(name="land", flow_run_name="land {month:%Y-%m}")
+@flow(name="land", flow_run_name="land {dataset} {month:%Y-%m}")
 def land(
     month: Month,
     source: str | None = None,
@@ -38,8 +38,9 @@ def land(
     Args:
         month: The month, as 2021-01 or as its first day.
         source: URL or path of a file, CSV (packed with gzip or not) or Parquet; `{month}` in it
-            stands for the month. Or `sample`, for real trips of a few months that come with this
-            project. Default: wherever the dataset's file of that month is.
+            stands for the month, and `{dataset}` for the dataset. Or `sample`, for real trips of a
+            few months that come with this project. Default: wherever the dataset's file of that
+            month is.
         dataset: Which of TLC's datasets the month is of.
         force: Fetch and load the month even if the same content is there.
         allow_fewer_rows: Load the month even if it has less than half the rows of the one there.
@@ -54,7 +55,8 @@ def land(
     file = fetch.with_options(refresh_cache=force)(url, max_gigabytes=limits.gigabytes)
     fetch_seconds = time.perf_counter() - began
     load_as_assets = load.with_options(
-        assets=raw_assets(current_url().database or ""), asset_deps=[asset_of(url)]
+        assets=raw_assets(current_url().database or "", published.raw_table),
+        asset_deps=[asset_of(url)],
     )
     loaded = load_as_assets(
         file,

@@ -172,18 +172,3 @@ def today() -> date:
 
     scheduled: date = runtime.flow_run.scheduled_start_time.date()
     return scheduled
-
-
-def run_name() -> str:
-    """The name of a flow run with the parameters `months` and `source`."""
-    from prefect import runtime
-
-    flow, parameters = str(runtime.flow_run.flow_name), runtime.flow_run.parameters
-    if is_open_ended(parameters["months"]):
-        return f"{flow} {parameters['months'].strip()}"
-    try:
-        months = months_of(parameters["months"], parameters["source"], today())
-    except UsageError:
-        return flow
-    span = dict.fromkeys(f"{month:%Y-%m}" for month in (months[0], months[-1]))
-    return f"{flow} {'..'.join(span)}"

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
+from itertools import groupby
 from typing import Any, Literal
 
 from tabulate import tabulate
 
-from flows.datasets import DATASETS, Dataset
+from flows.datasets import DATASETS, DatasetMonth, months_asked_for
 from flows.errors import without_secrets
 from flows.fetch import Forbidden, Published, SourceUnavailable, probe
 from flows.laptop.postgres import ensure_server
 from flows.load import Load, latest_loads
-from flows.months import LATEST, LATEST_BY, LOOK_BACK, months_before, months_of
+from flows.months import LATEST, LATEST_BY, LOOK_BACK, months_before
 from flows.progress import megabytes
 from flows.settings import read_settings
 
@@ -31,8 +32,9 @@ TO_LAND = ("new", "changed", "no answer")  # with no answer, landing it will say
 
 @dataclass(frozen=True)
 class PlannedMonth:
-    """A month, what its source says of its file, and what is loaded of it."""
+    """A dataset's month, what its source says of its file, and what is loaded of it."""
 
+    dataset: str
     month: date
     source: str
     state: State
@@ -40,34 +42,34 @@ class PlannedMonth:
     rows_before: int | None = None
 
 
-def plan(dataset: Dataset, months: Sequence[date], source: str | None = None) -> list[PlannedMonth]:
+def plan(asked: Sequence[DatasetMonth], source: str | None = None) -> list[PlannedMonth]:
     """Compare what a source has of some months with what is loaded.
 
     A month has changed if its size, its ETag or its Last-Modified is another than when it was
     loaded. The source is asked for one byte of each file, several at once, and gently.
     """
-    loaded = latest_loads(dataset.name)
+    loaded = {name: latest_loads(name) for name in {one.dataset.name for one in asked}}
     due = months_before(date.today(), LATEST_BY)
 
-    def of(month: date) -> PlannedMonth:
+    def of(one: DatasetMonth) -> PlannedMonth:
         state: State
-        url = dataset.locate(month, source)
-        present = loaded.get(month)
+        url = one.dataset.locate(one.month, source)
+        present = loaded[one.dataset.name].get(one.month)
         rows = present.rows if present else None
         published: Published | None = None
         try:
-            published = probe(url) if month > due else probe_patiently(url)
+            published = probe(url) if one.month > due else probe_patiently(url)
             state = state_of(published, present)
         except SourceUnavailable as refusal:
-            is_early = month > due and isinstance(refusal, Forbidden)
+            is_early = one.month > due and isinstance(refusal, Forbidden)
             state = "not published" if is_early else "no answer"
         size = published.bytes if published else None
-        return PlannedMonth(month, without_secrets(url), state, size, rows)
+        return PlannedMonth(one.dataset.name, one.month, without_secrets(url), state, size, rows)
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         coming = []
-        for month in months:
-            coming.append(threads.submit(of, month))
+        for one in asked:
+            coming.append(threads.submit(of, one))
             time.sleep(1 / REQUESTS_PER_SECOND)
         return [planned.result() for planned in coming]
 
@@ -97,25 +99,31 @@ def state_of(published: Published | None, present: Load | None) -> State:
     return "changed" if differs else "same"
 
 
-def months_to_land(
-    dataset: Dataset,
+def new_or_changed(
+    asked: Sequence[DatasetMonth],
     months: str,
     source: str | None,
-    today: date,
     look_back: int,
     force: bool = False,
-) -> list[date]:
-    """The months that words with `latest` in them stand for: those that are new or have changed.
+) -> list[DatasetMonth]:
+    """Of the months that words with `latest` in them may mean, those that are to be landed.
 
-    `latest` alone looks at `look_back` months up to the newest that is published.
+    `latest` alone looks at `look_back` months of each dataset, up to the newest that is published.
     """
-    planned = plan(dataset, months_of(months, source, today, look_back), source)
+    planned = plan(asked, source)
     if months.strip() == LATEST:
-        there = [one.month for one in planned if one.state != "not published"]
-        newest = max(there, default=date.min)
-        planned = [one for one in planned if one.month <= newest][-look_back:]
+        of_each = groupby(planned, key=lambda one: one.dataset)
+        planned = [one for _, of_one in of_each for one in newest([*of_one], look_back)]
     wanted = (*TO_LAND, "same") if force else TO_LAND
-    return [one.month for one in planned if one.state in wanted]
+    return [
+        DatasetMonth(DATASETS[one.dataset], one.month) for one in planned if one.state in wanted
+    ]
+
+
+def newest(planned: list[PlannedMonth], count: int) -> list[PlannedMonth]:
+    """So many months of a dataset, up to the newest that is published."""
+    there = [one.month for one in planned if one.state != "not published"]
+    return [one for one in planned if one.month <= max(there, default=date.min)][-count:]
 
 
 def show(parameters: dict[str, Any], as_json: bool) -> str:
@@ -123,15 +131,17 @@ def show(parameters: dict[str, Any], as_json: bool) -> str:
     settings = read_settings()
     if settings.block is None:
         ensure_server(settings)
-    months, source = parameters["months"], parameters["source"]
-    asked = months_of(months, source, date.today(), parameters.get("look_back", LOOK_BACK))
-    planned = plan(DATASETS["yellow"], asked, source)
+    words = (parameters["datasets"], parameters["months"], parameters["source"])
+    look_back = parameters.get("look_back", LOOK_BACK)
+    planned = plan(months_asked_for(*words, date.today(), look_back), parameters["source"])
     if as_json:
         rows = [{**asdict(one), "month": f"{one.month:%Y-%m}"} for one in planned]
         return json.dumps({"months": rows, **sum_of(planned)})
-    headers = ("month", "is", "size", "rows loaded", "source")
+    headers = ("dataset", "month", "is", "size", "rows loaded", "source")
+    sides = ("left", "left", "left", "right", "right", "left")
     table = [
         (
+            one.dataset,
             f"{one.month:%Y-%m}",
             one.state,
             megabytes(one.bytes) if one.bytes else "",
@@ -144,7 +154,7 @@ def show(parameters: dict[str, Any], as_json: bool) -> str:
     minutes = max(1, round(total["seconds"] / 60))
     return "\n".join(
         [
-            tabulate(table, headers, "plain", colalign=("left", "left", "right", "right", "left")),
+            tabulate(table, headers, "plain", colalign=sides),
             "",
             f"To fetch: {total['to_fetch']} of {len(planned)} months, {megabytes(total['bytes'])}, "
             f"in about {minutes} minute{'s' * (minutes > 1)}"

@@ -329,6 +329,66 @@ language sql stable as $$
         and (columns is null or dependency.refobjsubid = any(columns))
 $$;
 
+-- Drop this project's views that read a relation, and those that read these; returns them, for
+-- raw.put_back_views(). Somebody else's view on one of them is in the way.
+create or replace function raw.take_own_views(relation regclass) returns jsonb
+language plpgsql as $$
+declare
+    own record;
+    taken jsonb := '[]';
+begin
+    for own in
+        with recursive readers as (
+            select relation as reader, 0 as depth
+            union
+            select rule.ev_class::regclass, readers.depth + 1
+            from readers
+            inner join pg_depend as dependency
+                on dependency.refclassid = 'pg_class'::regclass and dependency.refobjid = readers.reader
+            inner join pg_rewrite as rule
+                on dependency.objid = rule.oid and dependency.classid = 'pg_rewrite'::regclass
+            inner join pg_class on rule.ev_class = pg_class.oid and pg_class.relkind = 'v'
+            where rule.ev_class <> readers.reader and raw.is_ours(rule.ev_class)
+        )
+        select reader, max(depth) as depth from readers where depth > 0 group by reader
+        order by max(depth) desc
+    loop
+        if raw.dependents_of(own.reader) is not null then
+            raise dependent_objects_still_exist using message = format(
+                '%s gets other columns, and %s reads it. Drop it, build, and create it again',
+                own.reader, raw.dependents_of(own.reader)
+            );
+        end if;
+        taken := jsonb_build_object(
+            'name', own.reader::text,
+            'definition', pg_get_viewdef(own.reader),
+            'comment', obj_description(own.reader, 'pg_class')
+        ) || taken;
+        execute format('drop view %s', own.reader);
+    end loop;
+    return taken;
+end
+$$;
+
+-- Create views again that raw.take_own_views() has dropped. One that does not fit any more is left
+-- to its model, which is built later.
+create or replace function raw.put_back_views(taken jsonb) returns void
+language plpgsql as $$
+declare
+    own record;
+begin
+    for own in select * from jsonb_to_recordset(taken) as t (name text, definition text, comment text)
+    loop
+        begin
+            execute format('create view %s as %s', own.name, own.definition);
+            execute format('comment on view %s is %L', own.name, own.comment);
+        exception when undefined_column or undefined_function or datatype_mismatch or undefined_table then
+            raise notice '% is left to its model', own.name;
+        end;
+    end loop;
+end
+$$;
+
 -- Give a table without rows the columns and constraints of another one, in place: what reads it
 -- stays. A column that goes, or changes its type, must not be read by a view.
 create or replace function raw.reshape(target regclass, shape regclass) returns void
@@ -336,6 +396,7 @@ language plpgsql as $$
 declare
     going smallint[];
     dependents text;
+    own_views jsonb := '[]';
     actions text;
 begin
     select array_agg(mine.attnum) into going
@@ -349,6 +410,9 @@ begin
                 and wanted.attnum > 0 and not wanted.attisdropped
                 and (wanted.atttypid, wanted.atttypmod) = (mine.atttypid, mine.atttypmod)
         );
+    if raw.dependents_of(target, coalesce(going, '{}')) is not null then
+        own_views := raw.take_own_views(target);
+    end if;
     dependents := raw.dependents_of(target, coalesce(going, '{}'));
     if dependents is not null then
         raise dependent_objects_still_exist using message = format(
@@ -398,6 +462,7 @@ begin
         where wanted.conrelid = shape and wanted.contype in ('c', 'p', 'u')
     ) as needed;
     execute format('alter table %s %s', target, actions);
+    perform raw.put_back_views(own_views);
 end
 $$;
 
@@ -407,7 +472,7 @@ language plpgsql as $$
 declare
     existing regclass := to_regclass(name);
     kind "char" := (select relkind from pg_class where oid = existing);
-    dependents text := raw.dependents_of(existing);
+    own_views jsonb;
     is_same boolean;
 begin
     if existing is null then
@@ -430,14 +495,16 @@ begin
             -- Columns go or change; only what nobody reads can be made from the beginning.
         end;
     end if;
-    if dependents is not null then
+    own_views := raw.take_own_views(existing);
+    if raw.dependents_of(existing) is not null then
         raise dependent_objects_still_exist using message = format(
             '%s gets other columns, and %s reads it. Drop it, build, and create it again',
-            existing, dependents
+            existing, raw.dependents_of(existing)
         );
     end if;
     execute format('drop %s %s', case kind when 'v' then 'view' else 'table' end, existing);
     execute format('create view %s as %s', name, definition);
+    perform raw.put_back_views(own_views);
     return true;
 end
 $$;

@@ -1,12 +1,16 @@
 """The settings: where the warehouse is, and who we are there."""
 
+from typing import TYPE_CHECKING
+
 from dotenv import set_key
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import URL
 
 from flows.environment import ENV_FILE, ROOT
 from flows.errors import PipelineError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 __all__ = ["ENV_FILE", "ROOT", "Settings", "read_settings", "remember"]
 
@@ -32,8 +36,11 @@ class Settings(BaseSettings):
     source_base_url: str = Field("", validation_alias="SOURCE_BASE_URL")  # a mirror of TLC's files
 
     @property
-    def url(self) -> URL:
+    def url(self) -> "URL":
         """The same for SQLAlchemy; `str()` of it hides the password."""
+        # Not at the top: the command line reads settings before anything that takes long to import.
+        from sqlalchemy import URL
+
         return URL.create(
             "postgresql+psycopg2",
             self.user,

@@ -329,10 +329,10 @@ def explained(error: psycopg2.Error, what: str = "PostgreSQL") -> Exception:
     return error if advice is None else PipelineError(f"{line}. {advice}".removesuffix(". "))
 
 
-def raw_assets(database: str) -> list[str]:
-    """The keys of the raw tables as assets in Prefect: those that prefect-dbt gives its sources."""
+def raw_assets(database: str, raw_table: str) -> list[str]:
+    """What a load writes to, as assets in Prefect: their keys, as prefect-dbt gives its sources."""
     plain = re.sub(r"[^\w-]", "", database)
-    tables = ("yellow_tripdata", "loads", "malformed_lines")
+    tables = (raw_table, "loads", "malformed_lines")
     return [f"postgres://{plain}/raw/{table}" for table in tables]
 
 

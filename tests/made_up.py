@@ -128,6 +128,15 @@ ERAS = {
     "2026 Parquet": Era(date(2026, 7, 1), NAMES_2026, is_parquet=True, types=INT32 | INT64),
 }
 
+# The same month twice, as both formats had it.
+JANUARY_AS_CSV = Era(date(2021, 1, 1), NAMES_2019)
+JANUARY_AS_PARQUET = Era(
+    date(2021, 1, 1),
+    NAMES_2022,
+    is_parquet=True,
+    types={"VendorID": pa.int64(), "payment_type": pa.int64(), "airport_fee": pa.float64()},
+)
+
 
 DAYS = 28  # of each month that have trips: as many of each weekday
 BUSY_ZONES = [236, 237, 161, 162, 186, 170, 48, 141, 142, 239, 238, 263, 234, 230, 132, 138]

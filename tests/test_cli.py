@@ -60,6 +60,7 @@ def test_words_become_the_values_that_the_flow_takes():
         "full_refresh": False,
         "limits": Limits(malformed_share=0.5),
         "look_back": 12,
+        "datasets": None,
     }
     assert (command.as_json, command.verbose) == (True, True)
 

@@ -1,5 +1,6 @@
 """Where the file of each month is: data, checked when it is read."""
 
+import re
 from datetime import date
 
 import pandas as pd
@@ -7,7 +8,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from flows.datasets import DATASETS, read_datasets
+from flows.datasets import (
+    DATASETS,
+    SOURCES,
+    datasets_of,
+    months_asked_for,
+    read_datasets,
+)
 from flows.errors import PipelineError, UsageError
 from flows.laptop.sample import sample_file
 from flows.parameters import SAMPLE
@@ -70,17 +77,41 @@ def test_the_columns_of_the_raw_table_are_those_that_dbt_describes():
 
 @pytest.mark.parametrize("change", [{"urls": []}, {"first_month": "2009-13"}, {"table": None}])
 def test_a_mistake_in_the_data_is_found_when_they_are_read(tmp_path, change):
-    entry = {"table": "t", "first_month": "2009-01", "sources": [{"url": "x"}]}
-    entry |= {"pickup": [], "required": []}
+    entry = {"title": "Red taxis", "table": "t", "first_month": "2009-01", "sign": "rpep"}
+    entry |= {"sources": [{"url": "x"}], "pickup": [], "required": []}
     path = tmp_path / "datasets.yml"
     path.write_text(yaml.safe_dump({"red": entry | change}))
     with pytest.raises(ValidationError):
         read_datasets(path)
 
 
-def test_a_file_of_another_dataset_is_told_by_its_columns():
-    with pytest.raises(PipelineError, match="x, line 1: this is a green file of TLC's"):
-        YELLOW.require_columns(["vendorid", "lpep_pickup_datetime"], "x, line 1")
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("other", DATASETS)
+def test_a_file_of_another_dataset_is_told_by_its_columns(name, other):
+    if name == other:
+        DATASETS[name].require_columns([*DATASETS[name].columns], "x, line 1")
+    elif (name, other) != ("fhvhv", "fhv"):  # which lacks the licence, and has nothing of its own
+        with pytest.raises(PipelineError, match=f"this is a {other} file .*: DATASET={other}$"):
+            DATASETS[name].require_columns([*DATASETS[other].columns], "x, line 1")
+
+
+def test_a_file_without_any_sign_is_told_by_what_it_lacks():
+    with pytest.raises(PipelineError, match="no column 'hvfhs_license_num'"):
+        DATASETS["fhvhv"].require_columns(["pickup_datetime", "dropoff_datetime"], "x")
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
+def test_names_are_the_same_wherever_they_are_listed(dataset):
+    """What a file must have, what the raw table has, and what the staging model reads."""
+    staging = (SOURCES.parent / f"stg_tlc__{dataset.name}_trips.sql").read_text()
+    lists = re.findall(r"'(?:smallint|numeric|timestamp|text|code)',\s*\[(.*?)\]", staging, re.S)
+    read = [set(re.findall(r"'(\w+)'", names)) for names in lists]
+    assert set().union(*read) == set(dataset.columns)
+    for required in (dataset.pickup, *dataset.required):
+        assert any(set(required) & names for names in read)
+        places = ("longitude", "lon")  # instead of a zone
+        zones = {name for name in required if not name.endswith(places)}
+        assert any(zones == names for names in read), zones
 
 
 def test_what_a_file_lacks_is_listed():
@@ -95,3 +126,48 @@ def test_what_a_file_lacks_is_listed():
             ],
             "x",
         )
+
+
+TODAY = date(2026, 1, 20)
+
+
+def names(asked) -> list[str]:
+    return [str(one) for one in asked]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "source", "expected"),
+    [
+        (None, None, ["yellow"]),
+        ("green", None, ["green"]),
+        ("all", None, ["yellow", "green", "fhvhv", "fhv"]),
+        (None, "my/fhvhv_tripdata_2021-01.parquet", ["fhvhv"]),
+        (None, "https://host/green_tripdata/fhv_tripdata_{month}.csv", ["fhv"]),
+        ("green", "my/yellow_tripdata_2021-01.csv", ["green"]),
+    ],
+)
+def test_a_dataset_is_chosen_or_named_by_the_source(datasets, source, expected):
+    assert [dataset.name for dataset in datasets_of(datasets, source)] == expected
+
+
+def test_of_all_datasets_each_has_the_months_of_its_time():
+    asked = months_asked_for("all", "2013-08 2015-01 2019-02", None, TODAY)
+    assert names(asked) == [
+        *("yellow 2013-08", "yellow 2015-01", "yellow 2019-02"),
+        *("green 2013-08", "green 2015-01", "green 2019-02"),
+        *("fhvhv 2019-02", "fhv 2015-01", "fhv 2019-02"),
+    ]
+
+
+def test_of_one_dataset_a_month_before_its_first_is_refused():
+    with pytest.raises(UsageError, match=r"2013-07 is before 2013-08"):
+        months_asked_for("green", "2013-07", None, TODAY)
+
+
+def test_a_source_for_several_datasets_says_where_their_names_are():
+    with pytest.raises(UsageError, match=r"put \{dataset\} in it"):
+        months_asked_for("all", "2021-01", "https://host/{month}.csv", TODAY)
+    source = "https://host/{dataset}/{month}.csv"
+    [yellow, green, *_] = months_asked_for("all", "2021-01", source, TODAY)
+    assert yellow.dataset.locate(yellow.month, source) == "https://host/yellow/2021-01.csv"
+    assert green.dataset.locate(green.month, source) == "https://host/green/2021-01.csv"

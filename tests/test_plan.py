@@ -11,13 +11,13 @@ from made_up import made_up_month
 from werkzeug import Response
 
 from flows import plan as module
-from flows.datasets import DATASETS
+from flows.datasets import DATASETS, DatasetMonth, months_asked_for
 from flows.elt import elt
 from flows.errors import TransientError
 from flows.fetch import fetch
 from flows.land import land
 from flows.months import months_before
-from flows.plan import months_to_land, plan, show
+from flows.plan import new_or_changed, plan, show
 
 YELLOW = DATASETS["yellow"]
 TODAY = date.today()
@@ -54,6 +54,21 @@ def tlc(httpserver, monkeypatch):
     return server
 
 
+def yellow(*months: date) -> list[DatasetMonth]:
+    return [DatasetMonth(YELLOW, month) for month in months]
+
+
+def to_land(words: str, look_back: int) -> list[date]:
+    """The months that a run with these words would land."""
+    asked = months_asked_for(None, words, None, TODAY, look_back)
+    return [one.month for one in new_or_changed(asked, words, None, look_back)]
+
+
+def asked(months: str) -> dict[str, str | None]:
+    """The parameters of a run."""
+    return {"datasets": None, "months": months, "source": None}
+
+
 def publish(tlc, month: date, rows: int = 100, etag: str = '"1"') -> None:
     tlc.files[f"{month:%Y-%m}"] = (made_up_month(month, rows).read_bytes(), etag)
 
@@ -65,7 +80,7 @@ def test_a_month_is_new_same_changed_or_not_published(tlc):
     for month in (OLD, BEFORE):
         land(month)
     publish(tlc, OLD, etag='"2"')
-    planned = plan(YELLOW, [OLD, BEFORE, NEWEST, months_before(TODAY, 1)])
+    planned = plan(yellow(OLD, BEFORE, NEWEST, months_before(TODAY, 1)))
     assert [one.state for one in planned] == ["changed", "same", "new", "not published"]
     assert [one.rows_before for one in planned] == [100, 100, None, None]
     assert planned[0].bytes == len(tlc.files[f"{OLD:%Y-%m}"][0])
@@ -74,7 +89,7 @@ def test_a_month_is_new_same_changed_or_not_published(tlc):
 @pytest.mark.usefixtures("warehouse")
 def test_a_plan_asks_for_one_byte_of_each_file_and_fetches_none(tlc):
     publish(tlc, NEWEST)
-    plan(YELLOW, [NEWEST])
+    plan(yellow(NEWEST))
     assert tlc.asked == [(f"{NEWEST:%Y-%m}", "bytes=0-0")]
 
 
@@ -85,7 +100,7 @@ def test_a_refusal_of_a_month_that_should_be_there_is_asked_again(tlc):
     for month in months:
         publish(tlc, month)
     tlc.is_overloaded = True
-    assert {one.state for one in plan(YELLOW, months)} == {"new"}
+    assert {one.state for one in plan(yellow(*months))} == {"new"}
 
 
 @pytest.mark.usefixtures("warehouse")
@@ -94,7 +109,7 @@ def test_two_hundred_months_are_planned_in_seconds(tlc):
     for month in months:
         tlc.files[f"{month:%Y-%m}"] = (b"x" * 1_000_000, '"1"')
     began = time.monotonic()
-    planned = plan(YELLOW, months)
+    planned = plan(yellow(*months))
     assert {(one.state, one.bytes) for one in planned} == {("new", 1_000_000)}
     assert time.monotonic() - began < 60  # a hang, and not a speed
 
@@ -106,21 +121,21 @@ class TestShow:
     def test_a_table_for_people(self, tlc):
         publish(tlc, NEWEST)
         publish(tlc, OLD)
-        shown = show({"months": f"{OLD:%Y-%m} {NEWEST:%Y-%m}", "source": None}, as_json=False)
+        shown = show(asked(f"{OLD:%Y-%m} {NEWEST:%Y-%m}"), as_json=False)
         assert re.search(rf"{OLD:%Y-%m} +new +0\.0 MB .*yellow_tripdata_{OLD:%Y-%m}", shown)
         assert "To fetch: 2 of 2 months, 0.0 MB, in about 1 minute" in shown
 
     def test_json_for_scripts(self, tlc):
         publish(tlc, NEWEST)
-        asked = {"months": f"{NEWEST:%Y-%m}", "source": None}
-        shown = json.loads(show(asked, as_json=True))
+        shown = json.loads(show(asked(f"{NEWEST:%Y-%m}"), as_json=True))
         [month] = shown["months"]
-        assert (month["month"], month["state"]) == (f"{NEWEST:%Y-%m}", "new")
+        assert (month["dataset"], month["month"]) == ("yellow", f"{NEWEST:%Y-%m}")
+        assert month["state"] == "new"
         assert shown["to_fetch"] == 1
         assert shown["bytes"] == month["bytes"] > 0
 
     def test_nothing_to_fetch(self, tlc):
-        shown = show({"months": f"{months_before(TODAY, 1):%Y-%m}", "source": None}, False)
+        shown = show(asked(f"{months_before(TODAY, 1):%Y-%m}"), as_json=False)
         assert "Nothing to fetch" in shown
 
 
@@ -142,7 +157,7 @@ class TestLatest:
             land(months_before(TODAY, count))
         again = months_before(TODAY, 5)
         publish(tlc, again, rows=120, etag='"2"')
-        assert months_to_land(YELLOW, "latest", None, TODAY, 5) == [again]
+        assert to_land("latest", 5) == [again]
 
     def test_it_is_skipped_only_when_nothing_is_new_or_has_changed(self, tlc):
         publish(tlc, NEWEST)
@@ -164,4 +179,4 @@ class TestLatest:
         for count in range(2, 5):
             publish(tlc, months_before(TODAY, count))
         months = [months_before(TODAY, count) for count in (4, 3, 2)]
-        assert months_to_land(YELLOW, f"{months[0]:%Y-%m}..latest", None, TODAY, 12) == months
+        assert to_land(f"{months[0]:%Y-%m}..latest", 12) == months

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from flows import report
 from flows.build import relations
+from flows.datasets import DATASETS, DatasetMonth
 from flows.report.charts import days_chart
 from flows.report.facts import Facts, read_facts
 from flows.report.words import dollars, names_of
@@ -35,8 +36,8 @@ def built(prefect_server):
     build_by_hand(settings)
     with connect(settings) as connection, connection.begin():
         rename = text(
-            "update taxi_zones set zone = :zone where location_id = (select pickup_location_id"
-            " from zone_pairs group by 1 order by sum(trips) desc limit 1)"
+            "update zone_pairs set pickup_zone = :zone where pickup_location_id = (select"
+            " pickup_location_id from zone_pairs group by 1 order by sum(trips) desc limit 1)"
         )
         connection.execute(rename, {"zone": NASTY})
     return put_by(settings)
@@ -62,12 +63,15 @@ def page(built, folder) -> str:
 @pytest.fixture
 def facts(built) -> Facts:
     with connect(built) as connection:
-        return read_facts(connection)
+        [facts] = read_facts(connection)
+    return facts
 
 
 def charts_of(page: str) -> dict:
+    """The charts of the yellow taxis, each by its place in their part of the page."""
     pattern = r'<script type="application/json" id="charts">(.*?)</script>'
-    return json.loads(re.search(pattern, page)[1])
+    charts = json.loads(re.search(pattern, page)[1])
+    return {name.removeprefix("yellow-"): chart for name, chart in charts.items()}
 
 
 def test_it_says_what_sql_says(page, built):
@@ -147,7 +151,7 @@ def test_a_browser_draws_every_chart_and_fetches_nothing(page, tmp_path, width):
         timeout=120,
     ).stdout
     for chart in charts_of(page):
-        assert re.search(rf'<div class="chart js-plotly-plot" id="{chart}"', drawn), chart
+        assert re.search(rf'<div class="chart js-plotly-plot" id="yellow-{chart}"', drawn), chart
     assert re.search(r'data-seen="(.*?)"', drawn)[1] == "0,0,0"
 
 
@@ -191,8 +195,8 @@ def test_a_sample_is_called_one_wherever_its_sums_are(page, artifact):
 
 def test_without_a_sample_nothing_is_called_one(facts):
     real = replace(facts, accounting=facts.accounting.assign(is_sample=False))
-    assert "(sample" not in report.markdown(real)
-    assert 'class="sample"' not in report.page(real, "yellow_taxi_trips")
+    assert "(sample" not in report.markdown([real])
+    assert 'class="sample"' not in report.page([real], "yellow_taxi_trips")
 
 
 def test_several_samples_are_named_together(facts):
@@ -205,26 +209,28 @@ def test_several_samples_are_named_together(facts):
 
 def test_pairs_without_a_known_zone_are_counted_and_do_not_lead(warehouse, january, query):
     query(
-        "insert into zone_pairs (dataset, source_month, pickup_location_id, dropoff_location_id,"
-        " trips, revenue) values ('yellow', '2021-02-01', 264, 264, 90000, 1),"
-        " ('yellow', '2021-02-01', null, 265, 8000, 1), ('yellow', '2021-02-01', 264, 1, 7000, 1)"
+        "insert into zone_pairs (dataset, source_month, pickup_location_id, pickup_borough,"
+        " dropoff_location_id, dropoff_borough, dropoff_zone, trips, revenue) values"
+        " ('yellow', '2021-02-01', 264, 'Unknown', 264, 'Unknown', 'N/A', 90000, 1),"
+        " ('yellow', '2021-02-01', null, null, 265, 'N/A', 'Outside of NYC', 8000, 1),"
+        " ('yellow', '2021-02-01', 264, 'Unknown', 1, 'EWR', 'Newark Airport', 7000, 1)"
     )
     [(unknown,)] = query(
         "select sum(trips) from zone_pairs where coalesce(pickup_location_id, 264) >= 264"
         " and coalesce(dropoff_location_id, 264) >= 264"
     )
     with connect(warehouse) as connection:
-        facts = read_facts(connection)
+        [facts] = read_facts(connection)
     assert facts.zone_pairs["title"].iloc[0] == "Unknown → Newark Airport"
     assert not any(re.search("(Unknown|Not).* → .*Unk", pair) for pair in facts.zone_pairs["title"])
     assert facts.totals["trips_without_zones"] == unknown >= 98_000
-    words = " ".join(report.page(facts, "yellow_taxi_trips").partition("<noscript>")[0].split())
+    words = " ".join(report.page([facts], "yellow_taxi_trips").partition("<noscript>")[0].split())
     assert f"Left out: {unknown:,} trips without a known zone." in words
 
 
 def test_without_a_known_zone_the_chart_of_pairs_is_left_out(facts):
     none = replace(facts, zone_pairs=facts.zone_pairs[:0])
-    assert set(charts_of(report.page(none, ""))) == {"days", "hours", "zones", "payments"}
+    assert set(charts_of(report.page([none], ""))) == {"days", "hours", "zones", "payments"}
 
 
 def test_every_flag_of_the_trips_is_counted(built, facts):
@@ -248,18 +254,19 @@ def test_nothing_is_left_beside_the_page(folder):
 
 
 def test_a_warehouse_without_trips(warehouse, january, query):
-    query("truncate yellow_taxi_trips, daily_trips, hourly_demand, zone_pairs, payment_mix")
-    assert "No trips in these months" in drawn_now(warehouse)
+    query("truncate daily_trips, hourly_demand, zone_pairs, payment_mix")
+    content = drawn_now(warehouse)
+    assert "No trips in these months" in content
+    assert "<b>n/a</b>" in content
     query("truncate trip_accounting")
     assert "no month yet" in drawn_now(warehouse)
 
 
 def drawn_now(settings) -> str:
     with connect(settings) as connection:
-        facts = read_facts(connection)
-    assert "n/a" in report.markdown(facts)
-    content = report.page(facts, "yellow_taxi_trips")
-    assert "<b>n/a</b>" in content
+        found = read_facts(connection)
+    assert report.markdown(found)
+    content = report.page(found, "yellow_taxi_trips")
     assert charts_of(content) == {}
     return content
 
@@ -271,8 +278,9 @@ def test_a_single_day_is_a_chart(facts):
 
 
 def test_the_terminal_says_where_the_page_is(facts, built):
-    accounting = facts.accounting.rename(columns={"source_month": "month"})
-    summary = Summary(built.url, "yellow_taxi_trips", accounting, [], [], has_changed=True)
+    accounting = facts.accounting.assign(dataset="yellow", month="2021-01")
+    asked = [DatasetMonth(DATASETS["yellow"], JANUARY)]
+    summary = Summary(built.url, "yellow_taxi_trips", accounting, [], asked, has_changed=True)
     assert "Look at it" not in str(summary)
     assert f"Look at it:  {report.PAGE}\n" in str(replace(summary, report=report.PAGE))
 

@@ -5,6 +5,7 @@ with pickups as (
         pickup_location_id as location_id,
         sum(trips) as pickups
     from {{ ref('zone_pairs') }}
+    where dataset in ('yellow', 'green')
     group by pickup_location_id
 
 ),
@@ -15,6 +16,7 @@ dropoffs as (
         dropoff_location_id as location_id,
         sum(trips) as dropoffs
     from {{ ref('zone_pairs') }}
+    where dataset in ('yellow', 'green')
     group by dropoff_location_id
 
 )

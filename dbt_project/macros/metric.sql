@@ -32,10 +32,19 @@
 
 
 {#- The metrics that every mart carries: sums, which can be summed again. -#}
+{% macro summed_metrics() -%}
+    {{ return(['trips', 'revenue', 'fares', 'card_fares', 'card_tips', 'refunds']) }}
+{%- endmacro %}
+
 {% macro metric_columns() -%}
-    {%- for name in [
-        'trips', 'revenue', 'fares', 'card_fares', 'card_tips', 'refunds',
-    ] %}
+    {%- for name in summed_metrics() %}
     {{ metric(name) }} as {{ name }}{{ ',' if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}
+
+{#- The same columns, of a table that has them. -#}
+{% macro metric_names(table) -%}
+    {%- for name in summed_metrics() %}
+    {{ table }}.{{ name }}{{ ',' if not loop.last }}
     {%- endfor %}
 {%- endmacro %}

@@ -18,7 +18,7 @@
             where dataset = '{{ config.get('meta').dataset }}'
             {%- else -%}
             from staging.built_months
-            where relation in ('{{ tables_of_trips() | join("', '") }}')
+            where relation in ({{ tables_of_trips() }})
             {%- endif %}
             group by dataset, source_month
         ) as loaded
@@ -32,14 +32,15 @@
 {% endmacro %}
 
 
-{#- The trips' tables. What is made of them goes by what they were built of, and not by raw.loads: a
+{#- The trips' tables, as a list in SQL. What is made of them goes by what they were built of, and not by raw.loads: a
     month may have been loaded again since, and the next build is for that. -#}
 {% macro tables_of_trips() %}
+    {%- if not execute -%} {{ return('null') }} {%- endif -%}
     {%- set names = [] -%}
     {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.config.meta.dataset -%}
-        {%- do names.append(node.schema ~ '.' ~ node.alias) -%}
+        {%- do names.append("'" ~ node.schema ~ '.' ~ node.alias ~ "'") -%}
     {%- endfor -%}
-    {{ return(names) }}
+    {{ return(names | join(', ')) }}
 {% endmacro %}
 
 

@@ -30,9 +30,9 @@
 {%- endmacro %}
 
 {#- Null for cash, of which TLC records no tips: 0 would say that nobody tips. -#}
-{% macro tip_share() -%}
+{% macro tip_share(is_cash='payment_type_id = 2') -%}
     case
-        when fare_amount > 0 and coalesce(payment_type_id, 0) <> 2
+        when fare_amount > 0 and ({{ is_cash }}) is not true
             then round(tip_amount / fare_amount, 4)
     end
 {%- endmacro %}

@@ -11,7 +11,8 @@
     is so for nearly all of TLC's values, and costs a fraction of a regular expression. Other ways of
     writing have expressions of their own, with [0-9] where \d would take the digits of any script.
 
-    Types: smallint (codes and counts), numeric, timestamp, text. Bounds, here and nowhere else:
+    Types: smallint (codes and counts), numeric, timestamp, text, and code, which is text in upper
+    case. Bounds, here and nowhere else:
     - smallint: 0 to 32767. TLC's largest code is 265; a meter's count of passengers has one byte.
     - numeric: up to 9 digits before the point, up to 40 characters, exponents up to 29. TLC's
       largest distance is 328,522 miles; sums of doubles leave numbers like 1e-17 in place of 0.
@@ -30,9 +31,16 @@
             when {{ text }} like '____-__-__ __:__:__' and pg_input_is_valid({{ text }}, 'timestamp')
                 then {{ text }}::timestamp
         end
+    {%- elif type == 'code' -%}
+        upper({{ unless_blank(text) }})
     {%- else -%}
-        nullif(btrim({{ text }}, e' \t\n\013\f\r'), '')
+        {{ unless_blank(text) }}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro unless_blank(text) -%}
+    nullif(btrim({{ text }}, e' \t\n\013\f\r'), '')
 {%- endmacro %}
 
 
@@ -52,7 +60,7 @@
 {% macro value(text, type, reading, spellings=none) -%}
     case
         when {{ text }} is null then null
-        {%- if type == 'text' and not spellings %}
+        {%- if type in ('text', 'code') and not spellings %}
         else {{ reading }}
         {%- elif type == 'smallint' %}
         when octet_length({{ text }}) = 1 and {{ reading }} is not null then {{ reading }}
@@ -147,7 +155,7 @@
 
 {% macro any_lost(typed_columns, spellings) -%}
     {%- set either = joiner('or ') -%}
-    {%- for name, type, raw_names in typed_columns if type != 'text' %}
+    {%- for name, type, raw_names in typed_columns if type not in ('text', 'code') %}
     {{ either() }}{{ is_lost(name, name in spellings) }}
     {%- endfor %}
 {%- endmacro %}
@@ -162,7 +170,7 @@
     } -%}
     concat_ws(
         '; '
-        {%- for name, type, raw_names in typed_columns if type != 'text' %},
+        {%- for name, type, raw_names in typed_columns if type not in ('text', 'code') %},
         case
             when {{ is_lost(name, name in spellings) }} then
                 {{ name_in_file(raw_names) }} || ' ' || {{ quoted(name ~ '_text') }}
@@ -175,6 +183,7 @@
 
 {#- Each word that is in the place of a code and has none. -#}
 {% macro unknown_spellings(typed_columns, spellings) -%}
+    {%- if not spellings -%} {{ return('null::text') }} {%- endif -%}
     nullif(concat_ws(
         '; '
         {%- for name, type, raw_names in typed_columns if name in spellings %},
@@ -196,10 +205,13 @@
 {%- endmacro %}
 
 
-{#- A file has a column under one of its names. -#}
-{% macro first_there(table, raw_names) -%}
+{#- A file has a column under one of its names; a code it may have under two, one of them blank. -#}
+{% macro first_there(table, type, raw_names) -%}
     {%- set columns = [] -%}
-    {%- for raw_name in raw_names %}{% do columns.append(table ~ '.' ~ raw_name) %}{% endfor -%}
+    {%- for raw_name in raw_names -%}
+        {%- set column = table ~ '.' ~ raw_name -%}
+        {%- do columns.append(unless_blank(column) if type == 'code' else column) -%}
+    {%- endfor -%}
     {{ 'coalesce(' ~ columns | join(', ') ~ ')' if columns | length > 1 else columns[0] }}
 {%- endmacro %}
 

@@ -15,7 +15,7 @@ inner join {{ ref('stg_tlc__loads') }} as loads
 inner join staging.built_months as built
     on
         loads.load_id = built.load_id
-        and built.relation = 'public.{{ var('trips_table') }}'
+        and built.relation in ({{ tables_of_trips() }})
 where
     loads.is_current
     and (

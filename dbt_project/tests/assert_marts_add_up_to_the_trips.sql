@@ -1,17 +1,17 @@
 -- Returns the months in which a mart's sums differ from those of the trips, or that only one of
 -- them has.
-{%- set measures = ['trips', 'revenue', 'fares', 'card_fares', 'card_tips', 'refunds'] %}
+{%- set measures = summed_metrics() %}
 with of_the_trips as (
 
     select
-        'yellow' as dataset,
+        dataset,
         source_month,
         {%- for name in measures %}
         {{ metric(name) }} as {{ name }}{{ ',' if not loop.last }}
         {%- endfor %}
-    from {{ ref('yellow_taxi_trips') }}
-    where {{ months_to_test(ref('yellow_taxi_trips')) }}
-    group by source_month
+    from {{ ref('trips') }}
+    where {{ months_to_test(ref('trips')) }}
+    group by dataset, source_month
 
 ),
 
@@ -44,6 +44,7 @@ expected as (
 )
 
 select
+    coalesce(expected.dataset, of_the_marts.dataset) as dataset,
     coalesce(expected.source_month, of_the_marts.source_month) as source_month,
     coalesce(expected.mart, of_the_marts.mart) as mart,
     expected.trips,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -32,14 +33,14 @@ def report(table_name: str) -> Path:
     """Draw what the warehouse holds on a page, its tables in an artifact; return the page's path.
 
     Args:
-        table_name: The name of the analysts' table of trips.
+        table_name: The name of the analysts' table of yellow-taxi trips.
     """
     with connect() as connection:
-        facts = read_facts(connection)
-    write(page(facts, table_name))
+        found = read_facts(connection)
+    write(page(found, table_name))
     with reporting():
         create_markdown_artifact(
-            markdown(facts), key="report", description=f"The tables of the page {PAGE}"
+            markdown(found), key="report", description=f"The tables of the page {PAGE}"
         )
     get_run_logger().info("report: %s", PAGE, extra=ONLY_LOG)
     return PAGE
@@ -54,35 +55,57 @@ def write(content: str) -> None:
         unfinished.rename(PAGE)
 
 
-def page(facts: Facts, table_name: str) -> str:
-    """The page, as HTML."""
+def page(found: list[Facts], table_name: str) -> str:
+    """The page, as HTML: a part for each dataset that is there."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
     environment.filters |= {"count": count, "dollars": dollars, "percent": percent}
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # JavaScript reads no NaN
-    days, hours = facts.days, facts.hours.to_numpy()
-    weekday, hour = divmod(int(hours.argmax()), hours.shape[1])
     return environment.get_template("page.html.j2").render(
-        facts=facts,
-        totals=facts.totals,
-        table_name=table_name,
-        months=names_of(facts.months),
+        parts=[part_of(facts, table_name) for facts in found],
+        title=title_of(found),
         written=datetime.now(UTC),
-        busiest_day=None if days.empty else days.iloc[int(days["trips"].argmax())],
-        busiest_hour=f"{WEEKDAYS[weekday]}, {hour_of(hour)}",
-        most_in_an_hour=hours.max(),
-        accounting=accounting_table(facts),
-        flags=flags_table(facts),
         of_text=OF_TEXT,
         plotly=get_plotlyjs(),
-        charts=charts(facts),
+        charts={name: chart for facts in found for name, chart in charts(facts).items()},
         themes={name: theme(name) for name in COLOURS},
     )
 
 
-def markdown(facts: Facts) -> str:
+def part_of(facts: Facts, table_name: str) -> dict[str, Any]:
+    """What the page says of a dataset."""
+    days, hours = facts.days, facts.hours.to_numpy()
+    weekday, hour = divmod(int(hours.argmax()), hours.shape[1])
+    return {
+        "facts": facts,
+        "dataset": facts.dataset,
+        "totals": facts.totals,
+        "table_name": facts.dataset.table_called(table_name),
+        "months": names_of(facts.months),
+        "busiest_day": None if days.empty else days.iloc[int(days["trips"].argmax())],
+        "busiest_hour": f"{WEEKDAYS[weekday]}, {hour_of(hour)}",
+        "most_in_an_hour": hours.max(),
+        "accounting": accounting_table(facts),
+        "flags": flags_table(facts),
+    }
+
+
+def title_of(found: list[Facts]) -> str:
+    """What the page is about."""
+    if len(found) == 1:
+        return f"{found[0].dataset.title}, {names_of(found[0].months)}"
+    return "New York's trips" if found else "New York's trips: no month yet"
+
+
+def markdown(found: list[Facts]) -> str:
     """The tables for the artifact."""
+    link = f"[The page with the charts]({PAGE.as_uri()})"
+    return "\n\n".join([f"# {title_of(found)}", link, *map(markdown_of, found)])
+
+
+def markdown_of(facts: Facts) -> str:
+    """The tables of a dataset."""
     tables = {
         "Where trips begin": ranking_table(facts.zones, facts.totals["trips"]),
         "Where trips go": ranking_table(facts.zone_pairs, facts.totals["trips"]),
@@ -92,10 +115,10 @@ def markdown(facts: Facts) -> str:
     }
     return "\n\n".join(
         [
-            f"# Yellow-taxi trips, {names_of(facts.months)}",
+            f"## {facts.dataset.title}, {names_of(facts.months)}",
             *([f"**{facts.about_samples}**"] if facts.samples else []),
-            f"[The page with the charts]({PAGE.as_uri()})",
-            *(f"## {title}\n\n{markdown_table(table)}" for title, table in tables.items()),
+            *([f"Not recorded by TLC: {', '.join(facts.lacks)}."] if facts.lacks else []),
+            *(f"### {title}\n\n{markdown_table(table)}" for title, table in tables.items()),
         ]
     )
 

@@ -37,7 +37,7 @@ COLOURS: dict[str, dict[str, Any]] = {
 
 
 def charts(facts: Facts) -> dict[str, Any]:
-    """Each chart that has something to show, by the id of its place on the page.
+    """Each chart of a dataset that has something to show, by the id of its place on the page.
 
     They are without a theme, which the page adds.
     """
@@ -47,10 +47,10 @@ def charts(facts: Facts) -> dict[str, Any]:
         drawn = {"days": days_chart(facts), "hours": hours_chart(facts)}
     for name in ("zones", "zone_pairs", "payments"):
         ranked = getattr(facts, name)
-        if not ranked.empty:
+        if not ranked.empty and not (name == "payments" and "ways of payment" in facts.lacks):
             drawn[name] = ranking(ranked, trips)
     return {
-        name: figure.update_layout(template="none").to_plotly_json()
+        f"{facts.dataset.name}-{name}": figure.update_layout(template="none").to_plotly_json()
         for name, figure in drawn.items()
     }
 
@@ -91,12 +91,16 @@ def theme(name: str) -> dict[str, Any]:
 
 
 def days_chart(facts: Facts) -> go.Figure:
-    """Trips above revenue, one bar per day.
+    """Trips above revenue, where there is any; one bar per day.
 
     Months that are not loaded take no room: a dotted line marks where they would be.
     """
+    shown = ["trips"] if "totals" in facts.lacks else ["trips", "revenue"]
     figure = make_subplots(
-        rows=2, shared_xaxes=True, vertical_spacing=0.14, subplot_titles=["Trips", "Revenue"]
+        rows=len(shown),
+        shared_xaxes=True,
+        vertical_spacing=0.14,
+        subplot_titles=[name.capitalize() for name in shown],
     )
     days = list(facts.days["day"])
     told = [
@@ -106,10 +110,10 @@ def days_chart(facts: Facts) -> go.Figure:
             days, facts.days["trips"], facts.days["revenue"], strict=True
         )
     ]
-    for row, name in enumerate(["trips", "revenue"], start=1):
+    for row, name in enumerate(shown, start=1):
         bars = go.Bar(
             x=[day.isoformat() for day in days],
-            y=facts.days[name].tolist(),
+            y=facts.days[name].astype(object).where(facts.days[name].notna(), None).tolist(),
             hovertext=told,
             hoverinfo="text",
             width=0.8 * timedelta(days=1).total_seconds() * 1_000,
@@ -132,9 +136,9 @@ def days_chart(facts: Facts) -> go.Figure:
     for first, _ in runs[1:]:
         figure.add_vline(left_of(first), line={"color": "#8b8a85", "width": 1, "dash": "dot"})
     figure.update_yaxes(rangemode="tozero", nticks=5, tickformat="~s")
-    figure.update_yaxes(tickprefix="$", row=2)
+    figure.update_yaxes(tickprefix="$", selector={"anchor": "x2"})
     # "x": the day above the pointer, even if its bar is thinner than a pixel.
-    return figure.update_layout(height=420, margin_t=28, hovermode="x")
+    return figure.update_layout(height=210 * len(shown), margin_t=28, hovermode="x")
 
 
 def left_of(day: date) -> str:

@@ -1,4 +1,4 @@
-"""What the report shows, read from the views in dbt_project/models/reports."""
+"""What the report shows of a dataset, read from the views in dbt_project/models/reports."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -6,16 +6,18 @@ from datetime import date
 import pandas as pd
 from sqlalchemy import Connection, text
 
+from flows.datasets import DATASETS, Dataset
 from flows.report.words import about_samples
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page shows. Money is in dollars; a share is a number from 0 to 1.
+    """What the page shows of a dataset. Money is in dollars; a share is a number from 0 to 1.
 
     A ranking has the columns title, trips and revenue, and the most trips first.
     """
 
+    dataset: Dataset
     accounting: pd.DataFrame  # one row per month; the columns of the view report_months
     totals: pd.Series  # of all months; the columns of the view report_totals
     days: pd.DataFrame  # one row per day of the loaded months: day, trips, revenue
@@ -42,32 +44,55 @@ class Facts:
         return about_samples({f"{month:%Y-%m}": int(rows[month]) for month in self.samples})
 
     @property
+    def lacks(self) -> list[str]:
+        """What TLC does not record of these trips, in words."""
+        if not self.totals["trips"]:
+            return []
+        are_paid = set(self.payments["title"]) != {"Not recorded"}
+        has_no = {
+            "totals": pd.isna(self.totals["revenue"]),
+            "fares": pd.isna(self.totals["average_fare"]),
+            "ways of payment": not are_paid,
+            "distances": "is_implausibly_fast" not in set(self.flags["flag"]),
+        }
+        return [name for name, is_missing in has_no.items() if is_missing]
+
+    @property
     def trips_outside(self) -> int:
         """Trips whose pickup is in none of the loaded months."""
         return int(self.totals["trips"] - self.days["trips"].sum())
 
 
-def read_facts(connection: Connection) -> Facts:
-    """Read what the page shows, all of it as of one moment."""
+def read_facts(connection: Connection) -> list[Facts]:
+    """Read what the page shows of each dataset that is there, all of it as of one moment."""
     # Else another run could change a month between two of the queries.
     connection = connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def read(view: str, order: str) -> pd.DataFrame:
+    def read(view: str, order: str) -> dict[str, pd.DataFrame]:
         query = text(f"select * from staging.{view} order by {order}")  # noqa: S608
-        return pd.read_sql(query, connection)
+        rows = pd.read_sql(query, connection)
+        return {
+            name: rows[rows["dataset"] == name].drop(columns="dataset").reset_index(drop=True)
+            for name in DATASETS
+        }
 
-    accounting = read("report_months", "source_month")
-    days = read("report_days", "day")
-    return Facts(
-        accounting,
-        read("report_totals", "trips").iloc[0],
-        days,
-        on_an_average_day(read("report_hours", "weekday, hour_of_day"), days),
-        *(
-            read(ranking, "place").drop(columns="place")
-            for ranking in ("report_zones", "report_zone_pairs", "report_payments", "report_flags")
-        ),
-    )
+    months, totals = read("report_months", "source_month"), read("report_totals", "trips")
+    days, hours = read("report_days", "day"), read("report_hours", "weekday, hour_of_day")
+    ranked = [
+        read(f"report_{name}", "place") for name in ("zones", "zone_pairs", "payments", "flags")
+    ]
+    return [
+        Facts(
+            dataset,
+            months[name],
+            totals[name].reindex([0]).fillna({"trips": 0, "trips_without_zones": 0}).iloc[0],
+            days[name],
+            on_an_average_day(hours[name], days[name]),
+            *(rows[name].drop(columns="place") for rows in ranked),
+        )
+        for name, dataset in DATASETS.items()
+        if not months[name].empty
+    ]
 
 
 def on_an_average_day(hours: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:

@@ -1,12 +1,15 @@
 -- The days of the loaded months alone: a file may hold days for which Python has no date.
 select
+    dataset,
     day,
     sum(trips)::bigint as trips,
-    coalesce(sum(revenue), 0) as revenue
-from {{ ref('daily_trips') }}
+    sum(revenue) as revenue
+from {{ ref('daily_trips') }} as daily
 where
-    dataset = 'yellow'
-    and date_trunc('month', day::timestamp) in (
-        select months.source_month from {{ ref('report_months') }} as months
+    exists (
+        select from {{ ref('report_months') }} as months
+        where
+            months.dataset = daily.dataset
+            and months.source_month = date_trunc('month', daily.day::timestamp)
     )
-group by day
+group by dataset, day

@@ -1,4 +1,5 @@
 select
+    dataset,
     source_month,
     is_sample,
     raw_rows,
@@ -7,4 +8,3 @@ select
     rejected_trips,
     malformed_lines
 from {{ ref('trip_accounting') }}
-where dataset = 'yellow'

@@ -1,34 +1,39 @@
-with zones as (
+with named as (
 
     select
-        location_id,
-        coalesce(nullif(zone, 'N/A'), 'Unknown') as zone_name,
-        borough not in ('Unknown', 'N/A') as is_known
-    from {{ ref('taxi_zones') }}
+        dataset,
+        pickup_location_id,
+        dropoff_location_id,
+        coalesce(
+            case when pickup_borough = 'Unknown' then 'Unknown' else pickup_zone end,
+            'Zone ' || pickup_location_id, 'Not recorded'
+        ) as pickup_name,
+        coalesce(
+            case when dropoff_borough = 'Unknown' then 'Unknown' else dropoff_zone end,
+            'Zone ' || dropoff_location_id, 'Not recorded'
+        ) as dropoff_name,
+        coalesce(pickup_borough not in ('Unknown', 'N/A'), false)
+        or coalesce(dropoff_borough not in ('Unknown', 'N/A'), false) as has_known_zone,
+        trips,
+        revenue
+    from {{ ref('zone_pairs') }}
 
 )
 
 select
-    pairs.pickup_location_id,
-    pairs.dropoff_location_id,
-    coalesce(
-        pickups.zone_name, 'Zone ' || pairs.pickup_location_id, 'Not recorded'
-    ) as pickup_zone,
-    coalesce(
-        dropoffs.zone_name, 'Zone ' || pairs.dropoff_location_id, 'Not recorded'
-    ) as dropoff_zone,
-    coalesce(pickups.is_known, false) or coalesce(dropoffs.is_known, false) as has_known_zone,
-    sum(pairs.trips)::bigint as trips,
-    sum(pairs.revenue) as revenue
-from {{ ref('zone_pairs') }} as pairs
-left join zones as pickups
-    on pairs.pickup_location_id = pickups.location_id
-left join zones as dropoffs
-    on pairs.dropoff_location_id = dropoffs.location_id
-where pairs.dataset = 'yellow'
+    dataset,
+    pickup_location_id,
+    dropoff_location_id,
+    pickup_name as pickup_zone,
+    dropoff_name as dropoff_zone,
+    has_known_zone,
+    sum(trips)::bigint as trips,
+    sum(revenue) as revenue
+from named
 group by
-    pairs.pickup_location_id,
-    pairs.dropoff_location_id,
-    pickup_zone,
-    dropoff_zone,
+    dataset,
+    pickup_location_id,
+    dropoff_location_id,
+    pickup_name,
+    dropoff_name,
     has_known_zone

@@ -1,28 +1,34 @@
 with trips as (
 
     select
+        dataset,
         coalesce(sum(trips), 0)::bigint as trips,
-        coalesce(sum(revenue), 0) as revenue,
+        sum(revenue) as revenue,
         sum(fares) / nullif(sum(trips), 0) as average_fare,
         sum(card_tips) / nullif(sum(card_fares), 0) as tip_rate
     from {{ ref('daily_trips') }}
-    where dataset = 'yellow'
+    group by dataset
 
 ),
 
 unknown as (
 
-    select coalesce(sum(trips), 0)::bigint as trips_without_zones
+    select
+        dataset,
+        sum(trips)::bigint as trips_without_zones
     from {{ ref('report_named_zone_pairs') }}
     where not has_known_zone
+    group by dataset
 
 )
 
 select
+    trips.dataset,
     trips.trips,
     trips.revenue,
     trips.average_fare,
     trips.tip_rate,
-    unknown.trips_without_zones
+    coalesce(unknown.trips_without_zones, 0) as trips_without_zones
 from trips
-cross join unknown
+left join unknown
+    on trips.dataset = unknown.dataset

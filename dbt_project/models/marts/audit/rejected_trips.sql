@@ -1,5 +1,5 @@
 -- Only the few raw rows that are not trips have their values read again.
--- depends_on: {{ ref('yellow_taxi_trips') }}
+-- depends_on: {{ ref('trips') }}
 {{ config(meta={'of_rows_left_out': true}) }}
 
 select
@@ -9,5 +9,5 @@ select
     load_id,
     rejection_reasons,
     raw_values
-from {{ ref('stg_tlc__yellow_trips') }}
+from {{ ref('stg_tlc__rows') }}
 where is_rejected

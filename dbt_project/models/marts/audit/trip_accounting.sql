@@ -9,7 +9,7 @@ with counts as (
         count(*) filter (where staged.passenger_count = 0 and rejected.source_row is null)
             as zero_passenger_trips,
         0 as rejected_trips
-    from {{ ref('stg_tlc__yellow_trips') }} as staged
+    from {{ ref('stg_tlc__rows') }} as staged
     left join {{ ref('rejected_trips') }} as rejected
         on
             staged.dataset = rejected.dataset
@@ -20,14 +20,14 @@ with counts as (
     union all
 
     select
-        'yellow' as dataset,
+        dataset,
         source_month,
         0 as raw_rows,
         count(*) as trips,
         0 as zero_passenger_trips,
         0 as rejected_trips
-    from {{ ref('yellow_taxi_trips') }}
-    group by source_month
+    from {{ ref('trips') }}
+    group by dataset, source_month
 
     union all
 

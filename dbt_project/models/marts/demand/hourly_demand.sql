@@ -1,9 +1,26 @@
+with demand as (
+
+    select
+        dataset,
+        source_month,
+        pickup_location_id,
+        extract(isodow from pickup_datetime)::smallint as weekday,
+        extract(hour from pickup_datetime)::smallint as hour_of_day,
+        {{ metric_columns() }}
+    from {{ ref('trips') }}
+    group by dataset, source_month, pickup_location_id, weekday, hour_of_day
+
+)
+
 select
-    'yellow' as dataset,
-    source_month,
-    pickup_location_id,
-    extract(isodow from pickup_datetime)::smallint as weekday,
-    extract(hour from pickup_datetime)::smallint as hour_of_day,
-    {{ metric_columns() }}
-from {{ ref('yellow_taxi_trips') }}
-group by source_month, pickup_location_id, weekday, hour_of_day
+    demand.dataset,
+    demand.source_month,
+    demand.pickup_location_id,
+    zones.borough as pickup_borough,
+    zones.zone as pickup_zone,
+    demand.weekday,
+    demand.hour_of_day,
+    {{ metric_names('demand') }}
+from demand
+left join {{ ref('taxi_zones') }} as zones
+    on demand.pickup_location_id = zones.location_id

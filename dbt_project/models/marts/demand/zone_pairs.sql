@@ -1,8 +1,28 @@
+with pairs as (
+
+    select
+        dataset,
+        source_month,
+        pickup_location_id,
+        dropoff_location_id,
+        {{ metric_columns() }}
+    from {{ ref('trips') }}
+    group by dataset, source_month, pickup_location_id, dropoff_location_id
+
+)
+
 select
-    'yellow' as dataset,
-    source_month,
-    pickup_location_id,
-    dropoff_location_id,
-    {{ metric_columns() }}
-from {{ ref('yellow_taxi_trips') }}
-group by source_month, pickup_location_id, dropoff_location_id
+    pairs.dataset,
+    pairs.source_month,
+    pairs.pickup_location_id,
+    pickups.borough as pickup_borough,
+    pickups.zone as pickup_zone,
+    pairs.dropoff_location_id,
+    dropoffs.borough as dropoff_borough,
+    dropoffs.zone as dropoff_zone,
+    {{ metric_names('pairs') }}
+from pairs
+left join {{ ref('taxi_zones') }} as pickups
+    on pairs.pickup_location_id = pickups.location_id
+left join {{ ref('taxi_zones') }} as dropoffs
+    on pairs.dropoff_location_id = dropoffs.location_id

@@ -2,9 +2,9 @@
     common copies, in lower case. A file has one of them. -#}
 {%- set typed_columns = [
     ('vendor_id', 'smallint', ['vendorid', 'vendor_id', 'vendor_name']),
-    ('rate_code_id', 'smallint', ['ratecodeid', 'rate_code']),
-    ('pickup_location_id', 'smallint', ['pulocationid', 'pickup_location_id']),
-    ('dropoff_location_id', 'smallint', ['dolocationid', 'dropoff_location_id']),
+    ('rate_code_id', 'smallint', ['ratecodeid', 'rate_code', 'rate_code_id', 'ratecode']),
+    ('pickup_location_id', 'smallint', ['pulocationid', 'pickup_location_id', 'pu_location_id']),
+    ('dropoff_location_id', 'smallint', ['dolocationid', 'dropoff_location_id', 'do_location_id']),
     ('payment_type_id', 'smallint', ['payment_type', 'paymenttype']),
     (
         'store_and_fwd_flag', 'text',
@@ -51,63 +51,4 @@
     'store_and_fwd_flag': {'y': 'Y', '1': 'Y', '1.0': 'Y', 'n': 'N', '0': 'N', '0.0': 'N'},
 } -%}
 
-{#- Conditions on typed_at, which is volatile, are checked after the values are there. One on the
-    values alone PostgreSQL would check first, and read them all twice. -#}
-{%- set is_any_lost -%}
-    case when typed_at is not null then {{ any_lost(typed_columns, spellings) }} end
-{%- endset -%}
-
-with source as (
-
-    select
-        raw_rows.source_month,
-        raw_rows.source_row,
-        raw_rows.load_id,
-        {%- for name, type, raw_names in typed_columns %}
-            {{ first_there('raw_rows', raw_names) }} as {{ name }}_text,
-        {%- endfor %}
-        -- With `.*`, because a file may have a column that is called raw_rows.
-        coalesce(raw_rows.*) as raw_row
-    from {{ source('tlc', 'yellow_tripdata') }} as raw_rows
-
-)
-
-select
-    'yellow' as dataset,
-    source_month,
-    source_row,
-    load_id,
-    {%- for name, type, raw_names in typed_columns %}
-        {{ name }},
-    {%- endfor %}
-
-    {{ is_any_lost }} as is_rejected,
-    case when {{ is_any_lost }} then {{ rejection_reasons(typed_columns, spellings) }} end
-        as rejection_reasons,
-    case when {{ is_any_lost }} then jsonb_strip_nulls(
-        to_jsonb(raw_row) - array['source_month', 'source_row', 'load_id']
-    ) end as raw_values,
-    {{ unknown_spellings(typed_columns, spellings) }} as unknown_spellings
-
--- Not CTEs: PostgreSQL fills one with a volatile column as a whole, and in one process.
-from (
-    select
-        source_month,
-        source_row,
-        load_id,
-        raw_row,
-        {%- for name, type, raw_names in typed_columns %}
-            {{ name }}_text,
-            {{ value(name ~ '_text', type, name ~ '_reading', spellings.get(name)) }} as {{ name }},
-        {%- endfor %}
-        {{ read_once() }} as typed_at
-    from (
-        select
-            *,
-            {%- for name, type, raw_names in typed_columns %}
-                {{ reading(name ~ '_text', type) }} as {{ name }}_reading,
-            {%- endfor %}
-            {{ read_once() }} as read_at
-        from source
-    ) as readings
-) as typed
+{{ typed_rows('yellow', source('tlc', 'yellow_tripdata'), typed_columns, spellings) }}

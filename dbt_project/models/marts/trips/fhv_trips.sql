@@ -1,0 +1,33 @@
+{{ config(
+    materialized='partitioned_by_month',
+    meta={'dataset': 'fhv'},
+    indexes=[{'columns': ['pickup_datetime'], 'type': 'brin'}],
+) }}
+
+select
+    (source_month - date '2000-01-01')::bigint * 100000000 + source_row as trip_id,
+
+    pickup_datetime,
+    dropoff_datetime,
+    pickup_location_id,
+    dropoff_location_id,
+    {{ duration_minutes() }} as duration_minutes,
+
+    dispatching_base_num,
+    affiliated_base_num,
+    sr_flag,
+    {{ is_dropoff_before_pickup() }} as is_dropoff_before_pickup,
+    {{ is_implausibly_long() }} as is_implausibly_long,
+    {{ is_outside_source_month() }} as is_outside_source_month,
+
+    source_month,
+    source_row,
+    load_id
+
+from (
+    select
+        *,
+        clock_timestamp() as cast_at  -- so that values are cast once, as in yellow_taxi_trips
+    from {{ ref('stg_tlc__fhv_trips') }}
+) as staged
+where not is_rejected

@@ -1,0 +1,163 @@
+-- What TLC's datasets have in common. A view: a question about one dataset and month reads that
+-- month's part of that dataset's table alone, and a dictionary only if its words are asked for.
+{{ config(materialized='view') }}
+
+with all_trips as (
+
+    select
+        'yellow' as dataset,
+        trip_id,
+        source_month,
+        pickup_datetime,
+        dropoff_datetime,
+        pickup_location_id,
+        dropoff_location_id,
+        duration_minutes,
+        trip_distance,
+        speed_mph,
+        passenger_count,
+        fare_amount,
+        tip_amount,
+        tip_share,
+        total_amount,
+        payment_type_id,
+        vendor_id,
+        null::text as hvfhs_license_num,
+        null::text as dispatching_base_num,
+        is_dropoff_before_pickup,
+        is_fare_without_distance,
+        is_implausibly_fast,
+        is_implausibly_long,
+        has_negative_amount,
+        is_outside_source_month
+    from {{ ref('yellow_taxi_trips') }}
+
+    union all
+
+    select
+        'green' as dataset,
+        trip_id,
+        source_month,
+        pickup_datetime,
+        dropoff_datetime,
+        pickup_location_id,
+        dropoff_location_id,
+        duration_minutes,
+        trip_distance,
+        speed_mph,
+        passenger_count,
+        fare_amount,
+        tip_amount,
+        tip_share,
+        total_amount,
+        payment_type_id,
+        vendor_id,
+        null::text as hvfhs_license_num,
+        null::text as dispatching_base_num,
+        is_dropoff_before_pickup,
+        is_fare_without_distance,
+        is_implausibly_fast,
+        is_implausibly_long,
+        has_negative_amount,
+        is_outside_source_month
+    from {{ ref('green_taxi_trips') }}
+
+    union all
+
+    select
+        'fhv' as dataset,
+        trip_id,
+        source_month,
+        pickup_datetime,
+        dropoff_datetime,
+        pickup_location_id,
+        dropoff_location_id,
+        duration_minutes,
+        null::numeric as trip_distance,
+        null::numeric as speed_mph,
+        null::smallint as passenger_count,
+        null::numeric as fare_amount,
+        null::numeric as tip_amount,
+        null::numeric as tip_share,
+        null::numeric as total_amount,
+        null::smallint as payment_type_id,
+        null::smallint as vendor_id,
+        null::text as hvfhs_license_num,
+        dispatching_base_num,
+        is_dropoff_before_pickup,
+        null::boolean as is_fare_without_distance,
+        null::boolean as is_implausibly_fast,
+        is_implausibly_long,
+        null::boolean as has_negative_amount,
+        is_outside_source_month
+    from {{ ref('fhv_trips') }}
+
+    union all
+
+    select
+        'fhvhv' as dataset,
+        trip_id,
+        source_month,
+        pickup_datetime,
+        dropoff_datetime,
+        pickup_location_id,
+        dropoff_location_id,
+        duration_minutes,
+        trip_distance,
+        speed_mph,
+        null::smallint as passenger_count,
+        fare_amount,
+        tip_amount,
+        tip_share,
+        total_amount,
+        null::smallint as payment_type_id,
+        null::smallint as vendor_id,
+        hvfhs_license_num,
+        dispatching_base_num,
+        is_dropoff_before_pickup,
+        is_fare_without_distance,
+        is_implausibly_fast,
+        is_implausibly_long,
+        has_negative_amount,
+        is_outside_source_month
+    from {{ ref('fhvhv_trips') }}
+
+)
+
+select
+    all_trips.dataset,
+    all_trips.trip_id,
+    all_trips.source_month,
+    all_trips.pickup_datetime,
+    all_trips.dropoff_datetime,
+    all_trips.pickup_location_id,
+    pickup_zones.borough as pickup_borough,
+    pickup_zones.zone as pickup_zone,
+    all_trips.dropoff_location_id,
+    dropoff_zones.borough as dropoff_borough,
+    dropoff_zones.zone as dropoff_zone,
+    all_trips.duration_minutes,
+    all_trips.trip_distance,
+    all_trips.speed_mph,
+    all_trips.passenger_count,
+    all_trips.fare_amount,
+    all_trips.tip_amount,
+    all_trips.tip_share,
+    all_trips.total_amount,
+    all_trips.payment_type_id,
+    coalesce(licenses.company, vendors.vendor, all_trips.dispatching_base_num) as provider,
+    all_trips.is_dropoff_before_pickup,
+    all_trips.is_fare_without_distance,
+    all_trips.is_implausibly_fast,
+    all_trips.is_implausibly_long,
+    all_trips.has_negative_amount,
+    all_trips.is_outside_source_month
+from all_trips
+left join {{ ref('taxi_zones') }} as pickup_zones
+    on all_trips.pickup_location_id = pickup_zones.location_id
+left join {{ ref('taxi_zones') }} as dropoff_zones
+    on all_trips.dropoff_location_id = dropoff_zones.location_id
+left join {{ ref('vendors') }} as vendors
+    on all_trips.vendor_id = vendors.vendor_id
+left join {{ ref('high_volume_licenses') }} as licenses
+    on all_trips.hvfhs_license_num = licenses.hvfhs_license_num

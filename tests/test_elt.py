@@ -39,11 +39,11 @@ def test_the_whole_run_twice(query, api):
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith(
         """
-  month raw rows trips zero passenger trips rejected trips malformed lines
-2020-02   10,000 9,826                  174              0               0
-2020-03   10,000 9,801                  199              0               0
-2020-04   10,000 9,705                  295              0               0
-2020-02, 2020-03, 2020-04 are samples of 10,000 trips each: their sums are not the months', and \
+dataset   month raw rows trips zero passenger trips rejected trips malformed lines
+ yellow 2020-02   10,000 9,826                  174              0               0
+ yellow 2020-03   10,000 9,801                  199              0               0
+ yellow 2020-04   10,000 9,705                  295              0               0
+yellow 2020-02, 2020-03, 2020-04 are samples of 10,000 trips each: their sums are not the months', and \
 can't be compared.
 """
     )
@@ -66,6 +66,7 @@ can't be compared.
     assert query("select xmin::text, count(*) from yellow_taxi_trips group by 1") == before
     outcome = json.loads(second.stdout)
     assert outcome["accounting"][0] == {
+        "dataset": "yellow",
         "month": "2020-02",
         "raw_rows": 10_000,
         "trips": 9_826,
@@ -74,7 +75,7 @@ can't be compared.
         "malformed_lines": 0,
         "is_sample": True,
     }
-    months = ("2020-02", "2020-03", "2020-04")
+    months = ("yellow 2020-02", "yellow 2020-03", "yellow 2020-04")
     assert [(stage["stage"], stage["rows"]) for stage in outcome["stages"]] == [
         *(
             stage
@@ -88,7 +89,7 @@ can't be compared.
     flow_runs = api("flow_runs", sort="START_TIME_DESC", limit=9, flow_runs=ENDED)
     names = Counter(flow_run["name"] for flow_run in flow_runs)
     lands = {f"land {month}": 2 for month in months}
-    assert names == {"elt 2020-02..2020-04": 2, "build yellow_taxi_trips": 1, **lands}
+    assert names == {"elt yellow 2020-02..2020-04": 2, "build yellow_taxi_trips": 1, **lands}
     ids = {"any_": [flow_run["id"] for flow_run in flow_runs]}
     tasks = api("task_runs", limit=200, flow_runs={"id": ids})
     assert {"model yellow_taxi_trips", "test assert_every_raw_row_is_accounted_for"} <= {
@@ -100,8 +101,8 @@ can't be compared.
     assert '"raw_rows": 10000' in data["trip-accounting"]
     [about] = {a["description"] for a in artifacts if a["key"] == "trip-accounting"}
     assert "2020-02, 2020-03, 2020-04 are samples of 10,000 trips each" in about
-    assert '"stage": "load 2020-03", "seconds": ' in data["stages"]
-    assert data["report"].startswith("# Yellow-taxi trips")
+    assert '"stage": "load yellow 2020-03", "seconds": ' in data["stages"]
+    assert data["report"].startswith("# Yellow taxis, February 2020 to April 2020\n")
     progress = [artifact["data"] for artifact in artifacts if artifact["type"] == "progress"]
     assert progress == [100.0] * 3  # of loads; samples need no download, the second run no load
 
@@ -175,5 +176,5 @@ def test_from_another_folder_a_path_is_meant_from_there_and_a_failure_is_one_lin
 @pytest.mark.usefixtures("warehouse")
 def test_verbose_shows_prefects_own_log(tmp_path):
     result = run("--source", "no/such_2021-01.csv", "--verbose")
-    assert "Beginning flow run 'elt 2021-01'" in result.stderr
+    assert "Beginning flow run 'elt yellow 2021-01'" in result.stderr
     assert result.stderr.splitlines()[-1].startswith(f"error: {ROOT}/no/such_2021-01.csv: No such")

@@ -62,7 +62,7 @@ os.environ |= {
     "POSTGRES_DB": "not_made_yet",
 }
 
-from made_up import made_up_month  # noqa: E402
+from made_up import OTHER_ERAS, made_up_month, trips_of, write  # noqa: E402
 from prefect.logging.handlers import APILogHandler  # noqa: E402
 
 from flows import settings as project  # noqa: E402
@@ -328,10 +328,18 @@ def warehouse(database, prefect_server) -> Settings:
     return database
 
 
-def load_file(path: Path, month: date, *, max_malformed_share: float = 0, **options) -> Load:
-    """Load a file of yellow trips; no line of it may be malformed, unless an option says so."""
+def load_file(
+    path: Path, month: date, dataset: str = "yellow", *, max_malformed_share: float = 0, **options
+) -> Load:
+    """Load a file of trips; no line of it may be malformed, unless an option says so."""
     limits = Limits(malformed_share=max_malformed_share, other_months_share=1)
-    return load(verify(str(path), path), DATASETS["yellow"], month, limits=limits, **options)
+    return load(verify(str(path), path), DATASETS[dataset], month, limits=limits, **options)
+
+
+def load_era(name: str, folder: Path, rows: int = 200) -> Load:
+    """Load a made-up month of an era of green, for-hire or high-volume trips."""
+    era = OTHER_ERAS[name]
+    return load_file(write(era, trips_of(era, rows), folder), era.month, era.dataset)
 
 
 def land_made_up(month: date, rows: int) -> None:
@@ -345,11 +353,12 @@ def land(warehouse):
 
 
 @pytest.fixture(scope="session")
-def built(prefect_server) -> Settings:
-    """A warehouse with two months in it, built once; tests may only read it."""
+def built(prefect_server, tmp_path_factory) -> Settings:
+    """A warehouse with yellow months and one of the apps, built once; tests may only read it."""
     settings = warehouse_to_build()
     for month, rows in ((date(2021, 1, 1), 20_000), (date(2021, 2, 1), 4_000)):
         land_made_up(month, rows)
+    load_era("fhvhv 2024 Parquet", tmp_path_factory.mktemp("apps"), 500)
     build_by_hand(settings, "build")
     return put_by(settings)
 

@@ -1,4 +1,4 @@
-"""Made-up months of yellow trips, as TLC has written them in each of its eras.
+"""Made-up months of trips, as TLC has written them in each era of its datasets.
 
 A month is a data frame with the analysts' names and types, which a test can compare with what the
 models make of it; `write` puts it into the words, the names and the format of an era.
@@ -23,7 +23,10 @@ import pyarrow.parquet as pq
 ZONES = {"PULocationID": "pickup_location_id", "DOLocationID": "dropoff_location_id"}
 MONEY = ["fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount"]
 PLACES = ["pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"]
-WHOLE = ["vendor_id", "rate_code_id", "passenger_count", "payment_type_id"]
+WHOLE = [
+    *("vendor_id", "rate_code_id", "passenger_count", "payment_type_id", "trip_type_id"),
+    *("pickup_location_id", "dropoff_location_id", "sr_flag", "trip_seconds"),
+]
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,15 @@ class Era:
     separator: str = ","
     second_line: str = ""  # some files have a blank one
     surplus: int = 0  # empty fields that each row has more than the header
+    is_quoted: bool = False  # every field is
     is_parquet: bool = False
     types: dict[str, pa.DataType] = field(default_factory=dict)  # of columns in Parquet
+    dataset: str = "yellow"
 
     @property
     def file_name(self) -> str:
-        return f"yellow_tripdata_{self.month:%Y-%m}.{'parquet' if self.is_parquet else 'csv.gz'}"
+        kind = "parquet" if self.is_parquet else "csv.gz"
+        return f"{self.dataset}_tripdata_{self.month:%Y-%m}.{kind}"
 
 
 def named(text: str) -> dict[str, str]:
@@ -138,9 +144,107 @@ JANUARY_AS_PARQUET = Era(
 )
 
 
+GREEN_2014 = named(
+    "VendorID=vendor_id lpep_pickup_datetime=pickup_datetime Lpep_dropoff_datetime="
+    "dropoff_datetime Store_and_fwd_flag RateCodeID=rate_code_id Pickup_longitude Pickup_latitude"
+    " Dropoff_longitude Dropoff_latitude Passenger_count Trip_distance Fare_amount Extra MTA_tax"
+    " Tip_amount Tolls_amount Ehail_fee Total_amount Payment_type=payment_type_id"
+) | {"Trip_type ": "trip_type_id"}
+GREEN_2016 = named(
+    "VendorID=vendor_id lpep_pickup_datetime=pickup_datetime lpep_dropoff_datetime="
+    "dropoff_datetime store_and_fwd_flag RatecodeID=rate_code_id PULocationID=pickup_location_id"
+    " DOLocationID=dropoff_location_id passenger_count trip_distance fare_amount extra mta_tax"
+    " tip_amount tolls_amount ehail_fee improvement_surcharge total_amount payment_type="
+    "payment_type_id trip_type=trip_type_id"
+)
+GREEN_2019 = GREEN_2016 | {"congestion_surcharge": "congestion_surcharge"}
+GREEN_2026 = GREEN_2019 | named("cbd_congestion_fee request_source")
+FHV_2015 = named("Dispatching_base_num Pickup_date=pickup_datetime locationID=pickup_location_id")
+FHV_2017 = named(
+    "Dispatching_base_num Pickup_DateTime=pickup_datetime DropOff_datetime=dropoff_datetime"
+    " PUlocationID=pickup_location_id DOlocationID=dropoff_location_id"
+)
+FHV_2018 = named(  # the base has two columns, of which the last one is empty
+    "Pickup_DateTime=pickup_datetime DropOff_datetime=dropoff_datetime PUlocationID="
+    "pickup_location_id DOlocationID=dropoff_location_id SR_Flag Dispatching_base_number="
+    "dispatching_base_num Dispatching_base_num=nothing"
+)
+FHV_2019 = named(
+    "dispatching_base_num pickup_datetime dropoff_datetime PULocationID=pickup_location_id"
+    " DOLocationID=dropoff_location_id SR_Flag"
+)
+FHV_2020 = named(
+    "dispatching_base_num pickup_datetime dropOff_datetime PUlocationID=pickup_location_id"
+    " DOlocationID=dropoff_location_id SR_Flag Affiliated_base_number=affiliated_base_num"
+)
+FHVHV_CSV = named(
+    "hvfhs_license_num dispatching_base_num pickup_datetime dropoff_datetime PULocationID="
+    "pickup_location_id DOLocationID=dropoff_location_id SR_Flag"
+)
+FHVHV = named(
+    "hvfhs_license_num dispatching_base_num originating_base_num request_datetime"
+    " on_scene_datetime pickup_datetime dropoff_datetime PULocationID=pickup_location_id"
+    " DOLocationID=dropoff_location_id trip_miles=trip_distance trip_time=trip_seconds"
+    " base_passenger_fare=fare_amount tolls=tolls_amount bcf=black_car_fund sales_tax"
+    " congestion_surcharge airport_fee tips=tip_amount driver_pay shared_request_flag"
+    " shared_match_flag access_a_ride_flag wav_request_flag wav_match_flag"
+)
+FHVHV_2025 = FHVHV | {"cbd_congestion_fee": "cbd_congestion_fee"}
+LARGE = {name: pa.large_string() for name in ("store_and_fwd_flag", "dispatching_base_num")}
+DOUBLE = {name: pa.float64() for name in ("PUlocationID", "DOlocationID", "SR_Flag")}
+
+
+def of(dataset: str, month: str, names: dict[str, str], **how: object) -> Era:
+    """An era of a dataset, by one of its months."""
+    return Era(date.fromisoformat(f"{month}-01"), names, dataset=dataset, **how)
+
+
+OTHER_ERAS = {
+    "green 2014 CSV": of("green", "2014-04", GREEN_2014, surplus=2, second_line=BLANK),
+    "green 2015 CSV": of(
+        "green", "2015-04", GREEN_2014 | named("improvement_surcharge"), surplus=2
+    ),
+    "green 2016-10 CSV": of("green", "2016-10", GREEN_2016, surplus=2, second_line=BLANK),
+    "green 2018 CSV": of("green", "2018-01", GREEN_2016, second_line=BLANK),
+    "green 2020 CSV": of("green", "2020-04", GREEN_2019),
+    "green 2013 Parquet": of(
+        *("green", "2013-09", GREEN_2019),
+        is_parquet=True,
+        types={"ehail_fee": pa.null(), "congestion_surcharge": pa.null()},
+    ),
+    "green 2024 Parquet": of(
+        "green", "2024-05", GREEN_2019, is_parquet=True, types=INT32 | INT64 | LARGE
+    ),
+    "green 2026 Parquet": of("green", "2026-07", GREEN_2026, is_parquet=True, types=INT32),
+    "fhv 2015 CSV": of("fhv", "2015-02", FHV_2015),
+    "fhv 2017 CSV": of("fhv", "2017-04", FHV_2017),
+    "fhv 2017-10 CSV": of("fhv", "2017-10", FHV_2017 | named("SR_Flag"), is_quoted=True),
+    "fhv 2018 CSV": of("fhv", "2018-07", FHV_2018, is_quoted=True),
+    "fhv 2019 CSV": of("fhv", "2019-07", FHV_2019),
+    "fhv 2016 Parquet": of(
+        "fhv", "2016-03", FHV_2020, is_parquet=True, types=DOUBLE | {"SR_Flag": pa.null()}
+    ),
+    "fhv 2019 Parquet": of("fhv", "2019-02", FHV_2020, is_parquet=True, types=DOUBLE),
+    "fhv 2024 Parquet": of("fhv", "2024-05", FHV_2020, is_parquet=True, types=LARGE),
+    "fhvhv 2019 CSV": of("fhvhv", "2019-11", FHVHV_CSV),
+    "fhvhv 2020 Parquet": of(
+        *("fhvhv", "2020-04", FHVHV),
+        is_parquet=True,
+        types={"airport_fee": pa.null(), "wav_match_flag": pa.null()},
+    ),
+    "fhvhv 2024 Parquet": of("fhvhv", "2024-05", FHVHV, is_parquet=True, types=INT32 | LARGE),
+    "fhvhv 2025 Parquet": of("fhvhv", "2025-02", FHVHV_2025, is_parquet=True, types=INT32),
+}
+
+
 DAYS = 28  # of each month that have trips: as many of each weekday
 BUSY_ZONES = [236, 237, 161, 162, 186, 170, 48, 141, 142, 239, 238, 263, 234, 230, 132, 138]
 KEYED_IN = ["vendor_id", "passenger_count", "rate_code_id", "store_and_fwd_flag", "payment_type_id"]
+BASES = ["dispatching_base_num", "originating_base_num", "affiliated_base_num"]
+FLAGS = [
+    *("shared_request_flag", "shared_match_flag", "access_a_ride_flag"),
+    *("wav_request_flag", "wav_match_flag"),
+]
 UNCASTABLE = (
     ("passenger_count", "two"),
     ("pickup_datetime", "2021-02-30 25:61:00"),
@@ -196,6 +300,9 @@ def trips_of(era: Era, rows: int = 200) -> pd.DataFrame:
         "tip_amount": np.where(is_by_card, fare * random.choice([0.15, 0.2, 0.25], rows), 0),
         "tolls_amount": random.choice([0, 6.12], rows, p=[0.97, 0.03]),
         "improvement_surcharge": 0.3,
+        "black_car_fund": 0.0275 * fare,
+        "sales_tax": 0.08875 * fare,
+        "driver_pay": 0.8 * fare,
         "congestion_surcharge": random.choice([0, 2.5], rows, p=[0.1, 0.9]),
         "airport_fee": random.choice([0, 1.25, 1.75], rows),
         "cbd_congestion_fee": random.choice([0, 0.75], rows),
@@ -219,11 +326,25 @@ def trips_of(era: Era, rows: int = 200) -> pd.DataFrame:
         **{name: np.round(random.uniform(-90, 90, rows), 6) for name in PLACES},
         **{name: np.round(sign * amount, 2) + 0.0 for name, amount in dollars.items()},
         "request_source": random.choice(["A", "HV0003", "HV0005", None], rows),
+        "trip_type_id": random.choice([1, 2], rows),
+        "ehail_fee": None,
+        "hvfhs_license_num": random.choice(["HV0003", "HV0005"], rows),
+        **{name: random.choice(["B00013", "B02765", "B03404"], rows) for name in BASES},
+        "request_datetime": pickups - pd.to_timedelta(random.integers(60, 900, rows), unit="s"),
+        "on_scene_datetime": pickups - pd.to_timedelta(random.integers(0, 60, rows), unit="s"),
+        "trip_seconds": np.round(60 * minutes).astype(int),
+        "sr_flag": random.choice([1, None], rows),
+        **{name: random.choice(["Y", "N", None], rows) for name in FLAGS},
+        "nothing": None,
     }
     frame = pd.DataFrame(trips)[list(era.names.values())]
-    frame[WHOLE] = frame[WHOLE].astype("Int64")
-    if not era.words:  # as of the trips of apps, which the meters know less about
-        frame.loc[rows - rows * 7 // 100 :, KEYED_IN] = pd.NA
+    whole = [name for name in WHOLE if name in frame]
+    frame[whole] = frame[whole].astype("Int64")
+    if era.dataset == "fhv":
+        frame.loc[::3, ["pickup_location_id"]] = pd.NA  # most bases do not say where
+    elif not era.words:  # as of the trips of apps, which the meters know less about
+        keyed_in = [name for name in KEYED_IN if name in frame]
+        frame.loc[rows - rows * 7 // 100 :, keyed_in] = pd.NA
     for name, own in era.names.items():
         if era.types.get(name) == pa.null():
             frame[own] = None
@@ -245,6 +366,11 @@ def write(era: Era, trips: pd.DataFrame, folder: Path) -> Path:
 def in_words(era: Era, trips: pd.DataFrame) -> pd.DataFrame:
     """Trips with an era's names, and its words in the place of codes."""
     frame = trips.assign(**{own: trips[own].map(codes) for own, codes in era.words.items()})
+    if "dispatching_base_num" in frame:  # some bases write their number otherwise
+        frame.loc[::5, "dispatching_base_num"] = frame["dispatching_base_num"].str.lower() + "  "
+    for name in set(FLAGS) & set(frame):
+        if era.types.get(name) != pa.null():
+            frame[name] = frame[name].fillna(" ")
     frame.columns = list(era.names)
     return frame
 
@@ -272,6 +398,8 @@ def lines_of(era: Era, frame: pd.DataFrame) -> Iterator[str]:
     surplus = [""] * era.surplus
     for row in frame.itertuples(index=False):
         fields = [text_of(value, is_short=bool(era.words)) for value in row]
+        if era.is_quoted:
+            fields = [f'"{field}"' for field in fields]
         yield ",".join(fields + surplus) + "\r\n"
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from conftest import (
     start_dbt,
     warehouse_to_build,
 )
-from made_up import made_up_month
+from made_up import OTHER_ERAS, made_up_month, trips_of, write
 from prefect.context import SettingsContext, hydrated_context, serialize_context
 from prefect_dbt import PrefectDbtRunner
 from prefect_dbt.core._tracker import NodeTaskTracker
@@ -155,7 +156,7 @@ def test_what_cannot_be_cast_is_kept_with_its_reason(ask):
 
 
 def test_every_raw_row_is_accounted_for(ask):
-    accounting = ask("select * from trip_accounting order by source_month")
+    accounting = ask("select * from trip_accounting where dataset = 'yellow' order by source_month")
     assert list(accounting["raw_rows"]) == [ROWS, 4_000]
     assert list(accounting["rejected_trips"]) == [4, 0]
     accounted = accounting[["trips", "zero_passenger_trips", "rejected_trips"]].sum(axis=1)
@@ -167,7 +168,7 @@ def test_every_column_of_every_table_is_described(ask):
         "select table_name, column_name from information_schema.columns"
         " where table_schema in ('raw', 'staging', 'public')"
         " and table_name not in ('built_months', 'built_shapes', 'built_projects', 'locks')"
-        " and table_name !~ 'yellow_tripdata_'"
+        " and table_name !~ '_tripdata_\\d'"
     )
     described = set()
     for path in [*PROJECT.glob("models/**/*.yml"), *PROJECT.glob("seeds/_*.yml")]:
@@ -199,7 +200,7 @@ def fingerprint(query, table: str) -> str:
 
 INCREMENTAL = (
     *("yellow_taxi_trips", "rejected_trips", "trip_accounting"),
-    *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix"),
+    *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix", "trip_flags"),
 )
 
 
@@ -234,6 +235,30 @@ def test_only_months_that_have_changed_are_built(query, land, dbt):
     incremental = [fingerprint(query, table) for table in INCREMENTAL]
     dbt("run --full-refresh")
     assert [fingerprint(query, table) for table in INCREMENTAL] == incremental
+
+
+@pytest.mark.usefixtures("january")
+def test_a_month_of_another_dataset_changes_nothing_that_is_there(query, dbt, tmp_path):
+    green = OTHER_ERAS["green 2020 CSV"]
+    path = write(green, trips_of(replace(green, month=JANUARY)), tmp_path)
+    tables = {name: "dataset = 'yellow'" for name in INCREMENTAL if name != "yellow_taxi_trips"}
+    tables |= {"yellow_taxi_trips": "true", "raw.yellow_tripdata": "true"}
+    tables |= {"raw.loads": "dataset = 'yellow'", "staging.built_months": "dataset = 'yellow'"}
+    state = " union all ".join(
+        f"select '{name}', xmin::text, count(*), md5(string_agg(t::text, '/' order by t::text))"
+        f" from {name} t where {condition} group by 2"
+        for name, condition in tables.items()
+    )
+    before = set(query(state))
+    load_file(path, JANUARY, "green")
+    dbt()
+    assert set(query(state)) == before
+    counts = "select dataset, source_month, count(*) > 100 from trips group by 1, 2 order by 1"
+    assert query(counts) == [("green", JANUARY, True), ("yellow", JANUARY, True)]
+    assert query("select dataset, raw_rows::int from trip_accounting order by 1") == [
+        ("green", 200),
+        ("yellow", 1_000),
+    ]
 
 
 @pytest.mark.usefixtures("january")

@@ -1,8 +1,9 @@
-"""Each kind of file that TLC has ever published of yellow trips: rows = rows, value = value.
+"""Each kind of file that TLC has ever published: rows = rows, value = value.
 
-One run lands them all: 24 months, of each era one or two.
+One run lands 24 months of yellow trips, of each era one or two, and builds them with the others'.
 """
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
@@ -11,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import put_by, run_dbt, run_query, warehouse_to_build
-from made_up import ERAS, JANUARY_AS_CSV, JANUARY_AS_PARQUET, trips_of, write
+from made_up import ERAS, JANUARY_AS_CSV, JANUARY_AS_PARQUET, OTHER_ERAS, trips_of, write
 from sqlalchemy import text
 
+from flows.datasets import DATASETS
 from flows.elt import elt
 from flows.land import land
 from flows.warehouse import connect
@@ -22,7 +24,8 @@ LATER = {
     f"{name}, a month later": replace(era, month=(era.month + timedelta(31)).replace(day=1))
     for name, era in islice(ERAS.items(), 10)
 }
-MONTHS = ERAS | LATER
+YELLOW = ERAS | LATER
+MONTHS = YELLOW | OTHER_ERAS
 ROWS = {name: 100 + 10 * number for number, name in enumerate(MONTHS)}
 
 
@@ -38,9 +41,11 @@ def run(prefect_server, tmp_path_factory):
     settings = warehouse_to_build()
     for name, era in MONTHS.items():
         # Under names that do not tell the format.
-        write(era, trips_in(name), folder).rename(folder / f"{era.month:%Y-%m}")
-    months = " ".join(f"{era.month:%Y-%m}" for era in MONTHS.values())
-    summary = elt(months, f"{folder}/{{month}}")
+        write(era, trips_in(name), folder).rename(folder / f"{era.dataset} {era.month:%Y-%m}")
+    for era in OTHER_ERAS.values():
+        land(era.month, f"{folder}/{{dataset}} {{month}}", era.dataset)
+    months = " ".join(f"{era.month:%Y-%m}" for era in YELLOW.values())
+    summary = elt(months, f"{folder}/{{dataset}} {{month}}")
     return put_by(settings), summary
 
 
@@ -53,11 +58,13 @@ def eras(run):
 @pytest.mark.parametrize("name", MONTHS)
 def test_trips_are_those_of_the_file(eras, name):
     era = MONTHS[name]
-    expected = trips_in(name)
-    expected = expected[(expected["passenger_count"] != 0).fillna(True)].reset_index(drop=True)
+    expected = trips_in(name).drop(columns="nothing", errors="ignore")
+    if "passenger_count" in expected:
+        expected = expected[(expected["passenger_count"] != 0).fillna(True)].reset_index(drop=True)
+    table = DATASETS[era.dataset].table
     with connect(eras) as connection:
         trips = pd.read_sql(
-            text("select * from yellow_taxi_trips where source_month = :month order by source_row"),
+            text(f"select * from {table} where source_month = :month order by source_row"),
             connection,
             params={"month": era.month},
         )
@@ -71,18 +78,20 @@ def test_trips_are_those_of_the_file(eras, name):
 def test_every_row_of_every_month_is_accounted_for(run):
     _, summary = run
     expected = []
-    for name, era in sorted(MONTHS.items(), key=lambda item: item[1].month):
-        rows, zero = ROWS[name], int((trips_in(name)["passenger_count"] == 0).sum())
-        expected.append((f"{era.month:%Y-%m}", rows, rows - zero, zero, 0, 0, False))
-    assert len(expected) == 24
+    for name, era in sorted(MONTHS.items(), key=lambda item: (item[1].dataset, item[1].month)):
+        rows, trips = ROWS[name], trips_in(name)
+        zero = int((trips["passenger_count"] == 0).sum()) if "passenger_count" in trips else 0
+        counts = (rows, rows - zero, zero, 0, 0, False)
+        expected.append((era.dataset, f"{era.month:%Y-%m}", *counts))
+    assert len(YELLOW) == 24
     assert [*summary.accounting.itertuples(index=False, name=None)] == expected
 
 
 @pytest.mark.parametrize("mart", ["daily_trips", "hourly_demand", "zone_pairs", "payment_mix"])
 def test_the_marts_have_the_trips_of_every_month(eras, mart):
-    of_the_mart = f"select source_month, sum(trips)::int from {mart} group by 1 order by 1"
-    of_the_months = "select source_month, trips::int from trip_accounting order by 1"
-    assert run_query(eras, of_the_mart) == run_query(eras, of_the_months)
+    of_the_mart = f"select dataset, source_month, sum(trips)::int from {mart} group by 1, 2"
+    of_the_months = "select dataset, source_month, trips::int from trip_accounting"
+    assert {*run_query(eras, of_the_mart)} == {*run_query(eras, of_the_months)}
 
 
 def test_every_trip_is_enriched(eras):
@@ -90,6 +99,46 @@ def test_every_trip_is_enriched(eras):
         "select (select count(*) from trips_enriched) - (select count(*) from yellow_taxi_trips)"
     )
     assert run_query(eras, counts) == [(0,)]
+
+
+class TestAllTrips:
+    """The view `trips`, of what all datasets have in common."""
+
+    def test_it_has_every_trip_once(self, eras):
+        [(trips, of_the_tables, ids)] = run_query(
+            eras,
+            "select (select count(*) from trips), (select sum(trips)::int from trip_accounting),"
+            " (select count(distinct (dataset, trip_id)) from trips)",
+        )
+        assert trips == of_the_tables == ids
+
+    def plan(self, eras, query: str) -> str:
+        """How PostgreSQL reads it, if the months were large."""
+        settings = (
+            "set min_parallel_table_scan_size = 0; set parallel_setup_cost = 0;"
+            " set parallel_tuple_cost = 0; "
+        )
+        rows = run_query(eras, f"{settings} explain (costs off) {query}")
+        return "\n".join(row for (row,) in rows)
+
+    def test_a_month_is_read_alone(self, eras):
+        where = "where dataset = 'green' and source_month = '2024-05-01'"
+        plan = self.plan(eras, f"select count(*), sum(total_amount) from trips {where}")
+        assert re.findall(r"Seq Scan on (\w+)", plan) == ["green_taxi_trips_2024_05"]
+
+    def test_a_month_of_all_datasets_is_read_alone(self, eras):
+        plan = self.plan(eras, "select count(*) from trips where source_month = '2024-05-01'")
+        parts = ["yellow_taxi_trips", "green_taxi_trips", "fhv_trips", "fhvhv_trips"]
+        assert {*re.findall(r"Scan on (\w+_\d{4}_\d\d)", plan)} == {
+            f"{part}_2024_05" for part in parts
+        }
+
+    def test_all_months_are_read_in_parallel(self, eras):
+        month = "date_trunc('month', pickup_datetime)"
+        plan = self.plan(eras, f"select dataset, {month}, count(*) from trips group by 1, 2")
+        assert "Parallel Append" in plan
+        assert len(re.findall(r"Parallel Seq Scan on \w+_trips_\d{4}_\d\d", plan)) == len(MONTHS)
+        assert "taxi_zones" not in plan  # whose words are not asked for
 
 
 @pytest.mark.usefixtures("warehouse")

@@ -43,8 +43,8 @@ dataset   month raw rows trips zero passenger trips rejected trips malformed lin
  yellow 2020-02   10,000 9,826                  174              0               0
  yellow 2020-03   10,000 9,801                  199              0               0
  yellow 2020-04   10,000 9,705                  295              0               0
-yellow 2020-02, 2020-03, 2020-04 are samples of 10,000 trips each: their sums are not the months', and \
-can't be compared.
+yellow 2020-02, 2020-03, 2020-04 are samples of 10,000 trips each: their sums are not the \
+months', and can't be compared.
 """
     )
     assert re.fullmatch(

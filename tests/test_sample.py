@@ -7,7 +7,7 @@ import pytest
 from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
 from made_up import made_up_month
 
-from flows.datasets import DATASETS
+from flows.datasets import DATASETS, months_asked_for
 from flows.errors import UsageError
 from flows.formats import open_trip_file
 from flows.land import land
@@ -81,6 +81,16 @@ def test_another_month_than_it_has_is_one_clear_line():
     assert str(refusal.value) == (
         "There is no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, 2020-04"
     )
+
+
+def test_without_months_all_of_a_dataset_or_of_all_of_them_are_meant():
+    def meant(datasets: str) -> list[tuple[str, date]]:
+        asked = months_asked_for(datasets, None, SAMPLE, date.today())
+        return [(one.dataset.name, one.month) for one in asked]
+
+    assert meant("all") == SAMPLES
+    for dataset in DATASETS:
+        assert meant(dataset) == [part for part in SAMPLES if part[0] == dataset]
 
 
 def test_a_dataset_that_it_does_not_have_is_one_clear_line():

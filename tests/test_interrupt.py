@@ -135,8 +135,8 @@ def test_while_a_file_is_downloaded(warehouse, start, slow_url, api):
     assert interrupt(run) == f"{MESSAGE}\n"
     states = api("flow_runs", sort="START_TIME_DESC", limit=2)
     assert {(run["name"], run["state_type"]) for run in states} == {
-        ("elt 2021-01", "CANCELLED"),
-        ("land 2021-01", "CANCELLED"),
+        ("elt yellow 2021-01", "CANCELLED"),
+        ("land yellow 2021-01", "CANCELLED"),
     }
 
 

@@ -84,8 +84,8 @@ lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows
 		--custom-compile-command "make lock" --group dev --output-file requirements.lock \
 		pyproject.toml
 
-clean: down  ## delete what can be made again: the environment, downloads, samples, dbt's output
-	rm -rf .venv data/downloads data/samples data/bench data/dbt dbt_project/target dbt_project/logs \
+clean: down  ## delete what can be made again: the environment, downloads, dbt's output
+	rm -rf .venv data/downloads data/bench data/dbt dbt_project/target dbt_project/logs \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 delete-data: $(INSTALLED)  ## delete the embedded warehouse with all its months: asks, or YES=1

@@ -62,7 +62,8 @@ def backfill(
             blanks between them.
         source: URL or path of a file, as each worker sees it, CSV (packed with gzip or not) or
             Parquet; {month} in it stands for the month, and {dataset} for the dataset. Or sample,
-            which makes up small months. Default: wherever TLC's file of that month is.
+            for real trips of a few months that come with this project. Default: wherever TLC's
+            file of that month is.
         table_name: The name of the analysts' table of yellow-taxi trips.
         force: Fetch and load the months that are there as well.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.

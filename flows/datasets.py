@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonVal
 from pydantic.dataclasses import dataclass
 
 from flows.errors import PipelineError, UsageError, is_url, shorten
-from flows.laptop.sample import sample_month
+from flows.laptop.sample import sample_file
 from flows.months import FIRST_MONTH, LOOK_BACK, is_open_ended, months_of, today
 from flows.parameters import SAMPLE, TABLE_NAME
 from flows.settings import ROOT, read_settings
@@ -68,7 +68,7 @@ class Dataset:
         return tuple(name for name in names if name not in RESERVED)
 
     def locate(self, month: date, source: str | None = None) -> str:
-        """The URL or path of a month's file; a sample month is written first.
+        """The URL or path of a month's file.
 
         Args:
             month: The first day of the month.
@@ -76,10 +76,10 @@ class Dataset:
                 name, or `sample`. None: wherever the dataset's file of that month is.
 
         Raises:
-            UsageError: the month is from before the dataset's first.
+            UsageError: the month is from before the dataset's first, or there is no sample of it.
         """
         if source == SAMPLE:
-            return str(sample_month(month))
+            return str(sample_file(self.name, month))
         pattern = absolute(source or self.pattern(month))
         return pattern.replace("{month}", f"{month:%Y-%m}").replace("{dataset}", self.name)
 
@@ -157,6 +157,7 @@ def months_asked_for(
             today,
             look_back,
             since=dataset.first_month if len(chosen) == 1 else FIRST_MONTH,
+            dataset=dataset.name,
         )
         if month >= dataset.first_month
     ]

@@ -46,10 +46,10 @@ def elt(
         months: The months to land, such as 2021-01, or 2021-01..2021-03, or several of these
             with blanks between them. With latest, alone or as the end of a range, the source is
             asked what it has, and those months are landed that are new or have changed there.
-            Default: the month in the source's name.
+            Default: the month in the source's name; of the sample, all that it has.
         source: URL or path of a file, CSV (packed with gzip or not) or Parquet; {month} in it
-            stands for the month, and {dataset} for the dataset. Or sample, which makes up a small
-            month. Default: wherever TLC's file of that month is.
+            stands for the month, and {dataset} for the dataset. Or sample, for real trips of a few
+            months that come with this project. Default: wherever TLC's file of that month is.
         table_name: The name of the analysts' table of yellow-taxi trips.
         force: Fetch and load the months even if the same content is there.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.

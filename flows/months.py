@@ -12,10 +12,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from flows.errors import UsageError, shorten
+from flows.laptop.sample import sample_file, sample_months
 from flows.parameters import SAMPLE
 
 FIRST_MONTH = date(2009, 1, 1)  # TLC has published nothing about the time before
-SAMPLE_MONTH = "2021-01"
+DEFAULT_MONTH = "2021-01"  # that of the classic notes
 LATEST = "latest"
 LOOK_BACK = 12  # months that `latest` looks at: TLC publishes old months again without a word
 LATEST_BY = 4  # TLC publishes a month one to three months after its end; by then it is there
@@ -29,6 +30,7 @@ def months_of(
     today: date,
     look_back: int = LOOK_BACK,
     since: date = FIRST_MONTH,
+    dataset: str = "yellow",
 ) -> list[date]:
     """The months that are asked for, each once, in the order of asking.
 
@@ -36,23 +38,29 @@ def months_of(
         months: Words, divided by blanks or commas: `2021-01` is a month, `2019-01..2020-12` a
             range; `2021-01..latest` ends with last month, and `latest` is so many months up to
             that as may have `look_back` published ones. Which are published is for `flows.plan`
-            to find out. None: the month in the source's name.
+            to find out. None: the month in the source's name; of the sample, all of them.
         source: URL or path of a file, `{month}` in it stands for the month; or `sample`; or None,
             for TLC's own files.
         today: The day from which `latest` counts; later months have no trips yet.
         look_back: How many published months `latest` means.
         since: The first month that is published.
+        dataset: Whose sample is meant, if the source is that.
 
     Raises:
         UsageError: a word is not a month, or the source says too little or too much.
     """
-    is_pattern = source is None or source == SAMPLE or "{month}" in source
+    if source == SAMPLE:
+        asked = expand(months, today, look_back, since) if months else sample_months(dataset)
+        for month in asked:
+            sample_file(dataset, month)  # or a UsageError
+        return asked
+    is_pattern = source is None or "{month}" in source
     source = source or "TLC's files"
     found = re.search(rf"{WRITTEN}(?!\d)", source.rpartition("/")[2])
     if not months:
         if not found and not is_pattern:
             raise UsageError(f"{shorten(source)}: no month in its name. Give the month: YYYY-MM")
-        months = found[0] if found else SAMPLE_MONTH
+        months = found[0] if found else DEFAULT_MONTH
     asked = expand(months, today, look_back, since)
     if found and asked != [read_month(found[0])]:
         raise UsageError(

@@ -16,6 +16,7 @@ from flows.datasets import DatasetMonth
 from flows.errors import RETRIES
 from flows.land import Landed
 from flows.progress import ONLY_LOG, reporting
+from flows.report.words import about_samples
 from flows.warehouse import address, connect
 
 ACCOUNTING = text(
@@ -59,7 +60,6 @@ class Summary:
             return "\n".join(look)
         url = self.warehouse
         shown = of_these(self.accounting, self.asked)
-        samples = shown[shown["is_sample"]]
         names = ["dataset", "month"]
         table = self.asked[0].dataset.table_called(self.table_name)
         counts = shown.drop(columns="is_sample").set_index(names).map("{:,}".format).reset_index()
@@ -70,10 +70,7 @@ class Summary:
                 "",
                 counts.to_string(index=False),
                 *([f"(the table trip_accounting has {others:,} more)"] if others else []),
-                *(
-                    f"{dataset} {month} is a sample of made-up trips: not New York's sums"
-                    for dataset, month in samples[names].itertuples(index=False)
-                ),
+                *lines_about_samples(shown),
                 "",
                 *look,
                 f"Query it:    psql -h {url.host} -p {url.port} -U {url.username} {url.database}",
@@ -92,6 +89,15 @@ class Summary:
             "accounting": records(self.accounting),
             "stages": [asdict(stage) for stage in self.stages],
         }
+
+
+def lines_about_samples(accounting: pd.DataFrame) -> list[str]:
+    """What the sums of the samples among these months are not: a line for each dataset."""
+    samples = accounting[accounting["is_sample"]].groupby("dataset", sort=False)
+    return [
+        f"{dataset} {about_samples(dict(zip(months['month'], months['raw_rows'], strict=True)))}"
+        for dataset, months in samples
+    ]
 
 
 def of_these(accounting: pd.DataFrame, asked: list[DatasetMonth]) -> pd.DataFrame:
@@ -144,19 +150,20 @@ def summarise(
         "pre: missing passenger count: %s", these["zero_passenger_trips"].sum(), extra=detail
     )
     logger.info("post: missing passenger count: %s", left, extra=detail)
-    for dataset, month, *counts in these.drop(columns="is_sample").itertuples(index=False):
+    for dataset, month, *counts, is_sample in these.itertuples(index=False):
         logger.info(
-            "%s %s: %s raw rows = %s trips + %s without passengers + %s rejected;"
+            "%s %s%s: %s raw rows = %s trips + %s without passengers + %s rejected;"
             " %s malformed lines",
-            *(dataset, month, *(f"{count:,}" for count in counts)),
+            *(dataset, month, " (sample)" * is_sample, *(f"{count:,}" for count in counts)),
             extra=ONLY_LOG,  # the terminal shows the table
         )
     stages = stages_of(landed or [], build, int(accounting["trips"].sum()))
+    about = "What became of each month's raw rows."
     with reporting():
         create_table_artifact(
             records(accounting),
             key="trip-accounting",
-            description="What became of each month's raw rows",
+            description=" ".join([about, *lines_about_samples(accounting)]),
         )
         create_table_artifact(
             [{**asdict(stage), "seconds": round(stage.seconds, 1)} for stage in stages],

@@ -100,6 +100,10 @@ WRONG = [
         "2021-02.csv: the month in its name is 2021-02, not 2021-01",
     ),
     (
+        ["--source", "sample", "--months", "2021-01"],
+        "There is no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, 2020-04",
+    ),
+    (
         ["--limits.malformed-share", "7"],
         "--limits.malformed-share is '7': Input should be less than or equal to 1",
     ),
@@ -126,10 +130,20 @@ def test_what_is_wrong_with_a_word_is_one_line(words, line):
     assert str(refusal.value) == line
 
 
-def test_a_wrong_word_is_refused_before_prefect_is_imported():
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--months", "2021-13"], "'2021-13' is not a month: write it as YYYY-MM, from 2009-01 on"),
+        (
+            ["--months", "2021-01", "--source", "sample"],
+            "There is no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, 2020-04",
+        ),
+    ],
+)
+def test_a_wrong_word_is_refused_before_prefect_is_imported(words, line):
     """Prefect takes two seconds to import; and without it, no server starts, no alert is sent."""
     program = (
-        "import atexit, sys; sys.argv[1:] = ['--months', '2021-13'];"
+        f"import atexit, sys; sys.argv[1:] = {words};"
         "atexit.register(lambda: print({'prefect', 'sqlalchemy', 'pandas'} & {*sys.modules}));"
         "from flows import cli; cli.run('flows.elt')"
     )
@@ -137,9 +151,7 @@ def test_a_wrong_word_is_refused_before_prefect_is_imported():
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
     )
     assert (result.returncode, result.stdout) == (2, "set()\n")
-    assert result.stderr == (
-        "error: '2021-13' is not a month: write it as YYYY-MM, from 2009-01 on\n"
-    )
+    assert result.stderr == f"error: {line}\n"
 
 
 def test_a_prefect_server_that_does_not_answer_is_one_line(unused_port):
@@ -195,12 +207,12 @@ def test_make_names_a_variable_that_it_does_not_know(word):
 
 def test_a_plan_is_printed_and_nothing_else_and_needs_no_prefect_server(warehouse, unused_port):
     result = subprocess.run(
-        [sys.executable, "-m", "flows.elt", "--plan", "--months", "2021-01", "--source", "sample"],
+        [sys.executable, "-m", "flows.elt", "--plan", "--months", "2020-03", "--source", "sample"],
         cwd=ROOT,
         env=os.environ | {"PREFECT_API_URL": f"http://127.0.0.1:{unused_port}/api"},
         capture_output=True,
         text=True,
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert re.search(r"2021-01 +new +1\.1 MB +.*/yellow_tripdata_2021-01\.csv\.gz\n", result.stdout)
-    assert result.stdout.endswith("To fetch: 1 of 1 months, 1.1 MB, in about 1 minute\n")
+    assert re.search(r"2020-03 +new +0\.2 MB +.*/yellow_tripdata_2020-03\.csv\.gz\n", result.stdout)
+    assert result.stdout.endswith("To fetch: 1 of 1 months, 0.2 MB, in about 1 minute\n")

@@ -19,6 +19,7 @@ from flows.datasets import (
 from flows.elt import elt
 from flows.errors import PipelineError, UsageError
 from flows.land import land
+from flows.laptop.sample import sample_file
 from flows.parameters import SAMPLE
 
 COPY = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow"
@@ -48,7 +49,7 @@ def test_a_source_that_is_given_is_taken(tmp_path, monkeypatch):
     month = date(2024, 5, 1)
     assert YELLOW.locate(month, "https://host/{month}.csv") == "https://host/2024-05.csv"
     assert YELLOW.locate(month, "files/{month}.parquet") == f"{tmp_path}/files/2024-05.parquet"
-    assert YELLOW.locate(month, SAMPLE).endswith("yellow_tripdata_2024-05.csv.gz")
+    assert YELLOW.locate(date(2020, 3, 1), SAMPLE) == str(sample_file("yellow", date(2020, 3, 1)))
 
 
 def test_a_setting_has_another_server_in_the_place_of_all(monkeypatch):

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from flows.datasets import DATASETS, absolute
 from flows.errors import UsageError, shorten
 from flows.land import land
-from flows.laptop.sample import sample_month
+from flows.laptop.sample import sample_months
 from flows.months import Month, months_of
 
 TODAY = date(2026, 1, 20)
@@ -50,6 +50,12 @@ def test_the_latest_may_be_any_of_the_last_months_until_one_is_known_to_be_publi
     assert latest == [date(2025, month, 1) for month in range(8, 13)]
 
 
+def test_of_the_sample_all_months_are_meant_or_those_that_are_named():
+    assert months_of(None, "sample", TODAY) == sample_months("yellow")
+    assert months_of("2020-03", "sample", TODAY) == [date(2020, 3, 1)]
+    assert months_of("2020-02..2020-03", "sample", TODAY) == sample_months("yellow")[:2]
+
+
 def test_a_file_says_its_month_itself():
     assert months_of(None, "2019-12/yellow_tripdata_2021-02_head.csv.gz", TODAY) == [FEBRUARY]
 
@@ -68,7 +74,10 @@ def test_a_file_without_a_month_in_its_name_needs_one():
         ("2021-01..2026-02", None, "2026-02 is in the future"),
         ("2021-02..2021-01", None, "the range ends before it begins"),
         ("2021-01 2021-02", "http://host/trips.csv", "one file for several months"),
-        *((text, None, "is not a month") for text in HOSTILE),
+        ("2021-01", "sample", "no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, "),
+        ("2020-03..2020-05", "sample", "There is no sample of yellow trips of 2020-05"),
+        ("latest", "sample", "There is no sample of yellow trips of 2024-10"),
+        *((text, source, "is not a month") for text in HOSTILE for source in (None, "sample")),
     ],
 )
 def test_what_cannot_be_understood_is_one_clear_line(months, source, said):
@@ -131,7 +140,6 @@ def test_a_source_is_located_for_a_month(tmp_path, monkeypatch):
     yellow = DATASETS["yellow"]
     assert yellow.locate(JANUARY, "trips/{month}.csv") == f"{tmp_path}/trips/2021-01.csv"
     assert yellow.locate(JANUARY, "http://host/{month}.csv") == "http://host/2021-01.csv"
-    assert yellow.locate(JANUARY, "sample") == str(sample_month(JANUARY))
     assert absolute("sample") == "sample"
 
 

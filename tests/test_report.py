@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from conftest import build_by_hand, load_file, point_to, put_by, run_query, warehouse_to_build
+from made_up import made_up_month
 from plotly.offline import get_plotlyjs
 from sqlalchemy import text
 
 from flows import report
 from flows.build import relations
 from flows.datasets import DATASETS, DatasetMonth
-from flows.laptop.sample import sample_month
 from flows.report.charts import days_chart
 from flows.report.facts import Facts, read_facts
 from flows.report.words import dollars, names_of
@@ -32,11 +32,13 @@ def built(prefect_server):
     """A warehouse with two months in it, built once; tests may only read it. March is a sample."""
     settings = warehouse_to_build()
     for month, rows in ((JANUARY, 4_000), (MARCH, 1_000)):
-        load_file(sample_month(month, rows), month, is_sample=month == MARCH)
+        load_file(made_up_month(month, rows), month, is_sample=month == MARCH)
     build_by_hand(settings)
     with connect(settings) as connection, connection.begin():
-        # 236 is among the busiest zones of the samples
-        rename = text("update zone_pairs set pickup_zone = :zone where pickup_location_id = 236")
+        rename = text(
+            "update zone_pairs set pickup_zone = :zone where pickup_location_id = (select"
+            " pickup_location_id from zone_pairs group by 1 order by sum(trips) desc limit 1)"
+        )
         connection.execute(rename, {"zone": NASTY})
     return put_by(settings)
 
@@ -96,14 +98,14 @@ def test_the_charts_have_all_trips(page, facts):
     daily = sum(charts["days"]["data"][0]["y"])
     assert daily + facts.trips_outside == facts.totals["trips"]
     assert sum(charts["payments"]["data"][0]["x"]) == facts.totals["trips"]
-    assert len(charts["days"]["data"][0]["x"]) == 2 * 28  # of the samples
+    assert len(charts["days"]["data"][0]["x"]) == 2 * 28  # of made-up months
     assert [b["bounds"] for b in charts["days"]["layout"]["xaxis"]["rangebreaks"]] == [
         ["2021-02-01", "2021-03-01"]
     ]
 
 
 def test_an_hour_of_the_week_is_that_of_an_average_day(facts):
-    """The samples have four of each weekday in each month."""
+    """Made-up months have four of each weekday."""
     assert facts.hours.shape == (7, 24)
     assert facts.hours.to_numpy().sum() * 8 == pytest.approx(facts.totals["trips"])
 
@@ -179,7 +181,7 @@ def test_the_artifact_has_the_tables_and_a_link_to_the_page(artifact, folder):
 
 
 def test_a_sample_is_called_one_wherever_its_sums_are(page, artifact):
-    is_one = "2021-03 is a sample of made-up trips: its sums are not New York"
+    is_one = "2021-03 is a sample of 1,000 trips: its sums are not the month"
     assert is_one in page
     assert is_one in artifact
     for text_of_it in (page, artifact):
@@ -198,8 +200,11 @@ def test_without_a_sample_nothing_is_called_one(facts):
 
 
 def test_several_samples_are_named_together(facts):
-    made_up = replace(facts, accounting=facts.accounting.assign(is_sample=True))
-    assert made_up.about_samples.startswith("2021-01, 2021-03 are samples of made-up trips: their")
+    samples = replace(facts, accounting=facts.accounting.assign(is_sample=True))
+    assert samples.about_samples == (
+        "2021-01, 2021-03 are samples of 1,000 to 4,000 trips each: their sums are not the "
+        "months', and can't be compared."
+    )
 
 
 def test_pairs_without_a_known_zone_are_counted_and_do_not_lead(warehouse, january, query):

@@ -41,7 +41,7 @@ def test_in_no_file_that_a_run_leaves(home, secrets):
 
 def is_text_of_ours(path: Path) -> bool:
     """Not PostgreSQL's own files, which hold the rows, and not the downloads."""
-    ours = {"postgres", "downloads", "samples", "bench", "peers"}.isdisjoint(path.parts)
+    ours = {"postgres", "downloads", "bench", "peers"}.isdisjoint(path.parts)
     return ours and path.is_file()
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from sqlalchemy import Connection, text
 
 from flows.datasets import DATASETS, Dataset
+from flows.report.words import about_samples
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,14 @@ class Facts:
 
     @property
     def samples(self) -> list[date]:
-        """The months that are samples of made-up trips."""
+        """The months that are samples."""
         return list(self.accounting.loc[self.accounting["is_sample"].astype(bool), "source_month"])
 
     @property
     def about_samples(self) -> str:
-        """That the sums of samples are not New York's; nothing where there is no sample."""
-        names = ", ".join(f"{month:%Y-%m}" for month in self.samples)
-        match len(self.samples):
-            case 0:
-                return ""
-            case 1:
-                return f"{names} is a sample of made-up trips: its sums are not New York's."
-            case _:
-                return f"{names} are samples of made-up trips: their sums are not New York's."
+        """What the sums of samples are not; nothing where there is no sample."""
+        rows = self.accounting.set_index("source_month")["raw_rows"]
+        return about_samples({f"{month:%Y-%m}": int(rows[month]) for month in self.samples})
 
     @property
     def lacks(self) -> list[str]:

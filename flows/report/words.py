@@ -30,6 +30,20 @@ def names_of(months: list[date]) -> str:
     return ", ".join(runs) or "no month yet"
 
 
+def about_samples(rows: dict[str, int]) -> str:
+    """What the sums of samples are not, by the months' names and numbers of rows; or nothing."""
+    if not rows:
+        return ""
+    names = ", ".join(rows)
+    sizes = [f"{size:,}" for size in sorted({min(rows.values()), max(rows.values())})]
+    if len(rows) == 1:
+        return f"{names} is a sample of {sizes[0]} trips: its sums are not the month's."
+    return (
+        f"{names} are samples of {' to '.join(sizes)} trips each: their sums are not the months', "
+        "and can't be compared."
+    )
+
+
 def hour_of(hour: int) -> str:
     """An hour of the day, as its begin and end."""
     return f"{hour:02}:00 to {(hour + 1) % 24:02}:00"

@@ -1,0 +1,95 @@
+"""The sample: real trips, few enough to come with the project, and each row accounted for."""
+
+import gzip
+from datetime import date
+
+import pytest
+from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
+from made_up import made_up_month
+
+from flows.datasets import DATASETS
+from flows.errors import UsageError
+from flows.formats import open_trip_file
+from flows.land import land
+from flows.laptop.sample import FOLDER, sample_file, sample_months
+from flows.parameters import SAMPLE
+
+MARCH = date(2020, 3, 1)
+SAMPLES = [(dataset, month) for dataset in DATASETS for month in sample_months(dataset)]
+EACH = pytest.mark.parametrize(
+    ("dataset", "month"),
+    SAMPLES,
+    ids=lambda part: part if isinstance(part, str) else f"{part:%Y-%m}",
+)
+
+
+def test_it_has_yellow_trips_before_during_and_after_the_stop_of_march_2020():
+    assert sample_months("yellow") == [date(2020, month, 1) for month in (2, 3, 4)]
+
+
+def test_it_is_small_enough_to_ship():
+    assert 0 < sum(path.stat().st_size for path in FOLDER.iterdir()) <= 1_000_000
+
+
+def test_each_of_its_files_is_described():
+    described = (FOLDER / "README.md").read_text()
+    assert [path.name for path in FOLDER.glob("*.gz") if path.name[:-10] not in described] == []
+
+
+@EACH
+def test_each_of_its_lines_is_a_row(dataset, month):
+    aside = []
+    with open_trip_file(sample_file(dataset, month), "sample") as trips:
+        DATASETS[dataset].require_columns(trips.columns, "sample")
+        assert len(b"".join(trips.good_chunks(lambda *line: aside.append(line)))) > 0
+    assert aside == []
+
+
+@pytest.fixture(scope="module")
+def landed(prefect_server):
+    """A warehouse with all of it."""
+    settings = warehouse_to_build()
+    for dataset, month in SAMPLES:
+        land(month, SAMPLE, dataset)
+    build_by_hand(settings)
+    return put_by(settings)
+
+
+@EACH
+def test_each_of_its_rows_is_accounted_for_and_none_is_rejected(landed, dataset, month):
+    lines = gzip.decompress(sample_file(dataset, month).read_bytes()).count(b"\n") - 1
+    accounting = run_query(
+        landed,
+        "select raw_rows, trips + zero_passenger_trips, rejected_trips, malformed_lines, is_sample"
+        f" from trip_accounting where dataset = '{dataset}' and source_month = '{month}'",
+    )
+    assert accounting == [(lines, lines, 0, 0, True)]
+
+
+def test_its_trips_are_real(landed):
+    """In those years, the fare between JFK and Manhattan was 52 dollars, whatever the way."""
+    usual = (
+        "select mode() within group (order by fare_amount)::int from trips_enriched"
+        " where pickup_zone = 'JFK Airport' and dropoff_borough = 'Manhattan'"
+    )
+    assert run_query(landed, usual) == [(52,)]
+
+
+def test_another_month_than_it_has_is_one_clear_line():
+    with pytest.raises(UsageError) as refusal:
+        sample_file("yellow", date(2021, 1, 1))
+    assert str(refusal.value) == (
+        "There is no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, 2020-04"
+    )
+
+
+def test_a_dataset_that_it_does_not_have_is_one_clear_line():
+    with pytest.raises(UsageError, match=r"^There is no sample of boat trips$"):
+        sample_months("boat")
+
+
+def test_it_never_takes_the_place_of_a_month_that_is_there(warehouse, query):
+    load_file(made_up_month(MARCH, 100), MARCH)
+    kept = land(MARCH, SAMPLE, force=True).load
+    assert (kept.rows, kept.is_sample) == (100, False)
+    assert query("select row_count, is_sample from raw.loads") == [(100, False)]

@@ -13,6 +13,7 @@ from conftest import free_port, point_to, run_query, start_service, wait_until
 from made_up import made_up_month
 
 from flows.backfill import backfill, land_on_a_worker
+from flows.datasets import DATASETS, DatasetMonth
 
 pytestmark = pytest.mark.timeout(600)  # two workers and ten runs
 MONTHS = [date(2020, month, 1) for month in range(1, 5)]
@@ -102,21 +103,23 @@ def test_a_month_that_fails_does_not_stop_the_others(backfilled):
 def test_the_end_names_the_months_that_failed(backfilled):
     assert backfilled.exit_code == 1
     first = backfilled.first
-    assert first["name"] == "backfill 2020-01..2020-04"
+    assert first["name"] == "backfill yellow 2020-01..2020-04"
     assert first["state_type"] == "FAILED"
     message = first["state"]["message"].partition("PipelineError: ")[2]
     assert message == (
-        "1 of 4 months failed (the rest are loaded): 2020-04. The log has the reasons"
+        "1 of 4 months failed (the rest are loaded): yellow 2020-04. The log has the reasons"
     )
 
 
 def test_the_reason_of_each_failed_month_is_a_line_of_the_log_and_of_an_artifact(backfilled, api):
     of_the_run = {"flow_run_id": {"any_": [backfilled.first["id"]]}}
     lines = [line["message"] for line in api("logs", logs=of_the_run)]
-    [reason] = [line for line in lines if line.startswith("2020-04: ")]
+    [reason] = [line for line in lines if line.startswith("yellow 2020-04: ")]
     assert "the gzip file is damaged" in reason
     [artifact] = api("artifacts", artifacts={**of_the_run, "key": {"any_": ["failed-months"]}})
-    assert json.loads(artifact["data"]) == [{"month": "2020-04", "reason": reason[9:]}]
+    assert json.loads(artifact["data"]) == [
+        {"month": "yellow 2020-04", "reason": reason.removeprefix("yellow 2020-04: ")}
+    ]
 
 
 def test_both_workers_have_their_share(backfilled, api):
@@ -129,7 +132,7 @@ def test_both_workers_have_their_share(backfilled, api):
 
 def test_running_it_again_does_only_what_is_missing(backfilled):
     assert backfilled.second.is_completed()
-    assert [run["name"] for run in backfilled.later_lands] == ["land 2020-04"]
+    assert [run["name"] for run in backfilled.later_lands] == ["land yellow 2020-04"]
 
 
 def test_every_month_is_there_once_although_a_worker_was_killed(backfilled):
@@ -144,7 +147,10 @@ def test_every_month_is_there_once_although_a_worker_was_killed(backfilled):
 def test_a_month_whose_run_is_lost_is_tried_again(backfilled, api, http, monkeypatch):
     """The run is set to Crashed as the automation does it; no worker is there to take it."""
     monkeypatch.setattr(land_on_a_worker, "retry_delay_seconds", [0, 0, 0])
-    lost_one = {"name": {"any_": ["land 2020-01"]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    lost_one = {
+        "name": {"any_": ["land yellow 2020-01"]},
+        "state": {"type": {"any_": ["SCHEDULED"]}},
+    }
     handled = []
 
     def answer(state: str) -> None:
@@ -154,7 +160,8 @@ def test_a_month_whose_run_is_lost_is_tried_again(backfilled, api, http, monkeyp
         http.post(f"/flow_runs/{run['id']}/set_state", json=forced).raise_for_status()
         handled.append(run["id"])
 
-    waiting = threading.Thread(target=land_on_a_worker, args=(MONTHS[0], {"source": "sample"}))
+    january = DatasetMonth(DATASETS["yellow"], MONTHS[0])
+    waiting = threading.Thread(target=land_on_a_worker, args=(january, {"source": "sample"}))
     waiting.start()
     answer("CRASHED")
     answer("COMPLETED")

@@ -80,6 +80,18 @@ WRONG = [
     ),
     (["--months", "2021-01..2098-02"], "2098-02 is in the future"),
     (
+        ["--datasets", "red"],
+        "'red' is not a dataset: choose of yellow, green, fhvhv, fhv, all",
+    ),
+    (
+        ["--datasets", "green", "--months", "2013-07"],
+        "2013-07 is before 2013-08, the first month that there is",
+    ),
+    (
+        ["--datasets", "all", "--source", "{month}.csv"],
+        "{month}.csv is for several datasets: put {dataset} in it",
+    ),
+    (
         ["--source", "trips.csv"],
         "trips.csv: no month in its name. Give the month: YYYY-MM",
     ),

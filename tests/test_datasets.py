@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from flows.backfill import backfill
 from flows.datasets import (
     DATASETS,
     SOURCES,
@@ -15,7 +16,9 @@ from flows.datasets import (
     months_asked_for,
     read_datasets,
 )
+from flows.elt import elt
 from flows.errors import PipelineError, UsageError
+from flows.land import land
 from flows.laptop.sample import sample_file
 from flows.parameters import SAMPLE
 
@@ -148,6 +151,14 @@ def names(asked) -> list[str]:
 )
 def test_a_dataset_is_chosen_or_named_by_the_source(datasets, source, expected):
     assert [dataset.name for dataset in datasets_of(datasets, source)] == expected
+
+
+@pytest.mark.parametrize("flow", [elt, backfill], ids=["elt", "backfill"])
+def test_prefects_form_offers_the_datasets_as_a_choice(flow):
+    [choice, none] = flow.parameters.properties["datasets"]["anyOf"]
+    assert choice["enum"] == [*DATASETS, "all"]
+    assert none == {"type": "null"}
+    assert land.parameters.properties["dataset"]["enum"] == [*DATASETS]
 
 
 def test_of_all_datasets_each_has_the_months_of_its_time():

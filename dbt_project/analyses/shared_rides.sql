@@ -1,14 +1,14 @@
--- How many passengers of the apps agree to share a ride, and how many share one? The files of 2019
--- to 2021 that are CSV say only whether a ride was shared (sr_flag).
+-- How many passengers of the apps agree to share a ride, and how many share one? The CSV files of
+-- 2019 to 2021 say only whether a ride was shared (sr_flag), and leave out who asked for it.
 select
     trips.source_month,
     licenses.company,
     count(*) as trips,
-    count(*) filter (where trips.shared_request_flag = 'Y') as asked_for,
+    sum((trips.shared_request_flag = 'Y')::integer) as asked_for,
     count(*) filter (where trips.shared_match_flag = 'Y' or trips.sr_flag = 1) as shared,
     round(
-        count(*) filter (where trips.shared_match_flag = 'Y')::numeric
-        / nullif(count(*) filter (where trips.shared_request_flag = 'Y'), 0), 4
+        avg((trips.shared_match_flag = 'Y')::integer)
+        filter (where trips.shared_request_flag = 'Y'), 4
     ) as matched_share
 from {{ ref('fhvhv_trips') }} as trips
 left join {{ ref('high_volume_licenses') }} as licenses

@@ -241,12 +241,11 @@ def create_partition(
 ) -> Identifier:
     """Make the table that is to become the month's partition, with defaults for what COPY lacks.
 
-    A sequence of this session numbers the rows, and leaves no trace. (An identity column would
-    be simpler, but PostgreSQL 17 and later attach no table that has one.) The constraint tells
+    An identity numbers the rows, which is faster than a sequence that is a default; swap() takes it
+    away, since PostgreSQL 17 and later attach no table that has one. The constraint tells
     PostgreSQL that all rows are the month's, which it would otherwise read them for.
     """
     fresh = Identifier("raw", f"{dataset.raw_table}_load_{load_id}")
-    run(cursor, "create temporary sequence source_row_numbers cache 10000")
     # The file's columns alone: raw.swap_month() adds those that other files have, at no cost, where
     # COPY would write a null into each row. Ours are first, since PostgreSQL finds them the faster.
     definitions: list[Composable] = [SQL(f"{name} {kind}") for name, kind in OWN_COLUMNS.items()]
@@ -255,10 +254,10 @@ def create_partition(
     run(
         cursor,
         "alter table {} alter source_month set default {}, alter load_id set default {},"
-        " alter source_row set default nextval('source_row_numbers'),"
         " alter source_month set not null, alter load_id set not null,"
-        " alter source_row set not null, add constraint is_of_month check (source_month = {}),"
-        " add constraint source_month_is_a_month check (extract(day from source_month) = 1)",
+        " alter source_row set not null,"
+        " alter source_row add generated always as identity (cache 10000),"
+        " add constraint is_of_month check (source_month = {})",
         *(fresh, Literal(month), Literal(load_id), Literal(month)),
     )
     return fresh
@@ -415,11 +414,10 @@ def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, is_ne
     """Put the new table in the place of the month's partition, by raw.swap_month() in raw.sql."""
     run(
         cursor,
-        "alter table {} alter source_month drop default, alter source_row drop default,"
+        "alter table {} alter source_month drop default, alter source_row drop identity,"
         " alter load_id drop default",
         fresh,
     )
-    run(cursor, "drop sequence source_row_numbers")
     parent = f"raw.{dataset.raw_table}"
     cursor.execute(
         "select raw.holders_of(array(select relid from pg_partition_tree(%s)))", [parent]

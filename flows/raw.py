@@ -73,12 +73,12 @@ def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
         SQL("{} text").format(Identifier(name)) for name in dataset.columns
     ]
     columns += [SQL(f"{name} {kind} not null") for name, kind in OWN_COLUMNS.items()]
+    # That a month is a first day is for raw.swap_month() to see to, once for all of its rows.
     cursor.execute(
         SQL(
-            "create table if not exists {} ({},"
-            " constraint source_month_is_a_month check (extract(day from source_month) = 1)"
-            ") partition by list (source_month)"
-        ).format(table, SQL(", ").join(columns))
+            "create table if not exists {} ({}) partition by list (source_month);"
+            " alter table {} drop constraint if exists source_month_is_a_month"
+        ).format(table, SQL(", ").join(columns), table)
     )
     there = columns_of(cursor, dataset.raw_table)
     for name in dataset.columns:
@@ -189,8 +189,6 @@ def upgrade_first_version(cursor: Cursor) -> None:
             add column dataset text not null default 'yellow',
             add constraint source_month_is_a_month
                 check (extract(day from source_month) = 1) not valid;
-        alter table raw.yellow_tripdata add constraint source_month_is_a_month
-            check (extract(day from source_month) = 1) not valid;
         alter table raw.malformed_lines alter dataset drop default;
         drop table if exists staging.built_months;
         """

@@ -260,6 +260,10 @@ declare
     added text;
     dependents text;
 begin
+    if extract(day from month) <> 1 then
+        raise check_violation using message = format('%s is not the first day of a month', month);
+    end if;
+
     select inhrelid into old
     from pg_inherits inner join pg_class on inhrelid = pg_class.oid
     where inhparent = parent and relname = name;

@@ -332,6 +332,8 @@ def test_the_database_refuses_a_day_that_is_not_the_first_of_a_month(land, query
     land([ROW])
     with pytest.raises(IntegrityError, match=r"source_month_is_a_month|no partition"):
         query(f"update {table} set source_month = '2021-01-15'")
+    with pytest.raises(IntegrityError, match="2021-01-15 is not the first day of a month"):
+        query("select raw.swap_month('raw.yellow_tripdata', '2021-01-15', null)")
 
 
 def test_another_dataset_of_the_same_month_changes_nothing_of_this_one(land, query):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import date
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -189,6 +189,7 @@ def run_name() -> str:
     return f"{flow} {names[0] if len(names) == 1 else ALL} {what}"
 
 
+@cache
 def raw_in_dbt() -> dict[str, Any]:
     """The raw schema as dbt describes it: its tables with their columns, and its freshness."""
     [source] = yaml.safe_load(SOURCES.read_text())["sources"]

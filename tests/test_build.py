@@ -384,7 +384,7 @@ def test_a_failure_names_the_sql_that_failed(failure, query, warehouse):
     rows = query((ROOT / path).read_text())
     assert len(rows) == 1
     assert date(2021, 1, 1) in rows[0]
-    compiled = re.search(r"compiled code at (\S+trips_enriched\.sql)", failure)[1]
+    compiled = re.search(r"compiled code at (.+?trips_enriched\.sql)", failure)[1]
     assert (PROJECT / compiled).is_relative_to(TARGETS / warehouse.db)
     assert "select" in (PROJECT / compiled).read_text()
 

@@ -45,7 +45,7 @@ class Dataset:
     title: str  # for people
     table: str
     first_month: Month
-    sign: str  # the column by which a file is known as one of the dataset's
+    signs: tuple[str, ...]  # columns by which a file is known as one of the dataset's
     sources: tuple[Source, ...]
     pickup: tuple[str, ...]  # the names of the column that says when a trip begins
     required: tuple[tuple[str, ...], ...]  # of each, a file has one; besides pickup
@@ -100,10 +100,10 @@ class Dataset:
             PipelineError: it is another dataset's, or a required column is there under none of its
                 names.
         """
-        known = next((one for one in DATASETS.values() if one.sign in columns), self)
+        known = next((one for one in DATASETS.values() if set(one.signs) & set(columns)), self)
         if known is not self:
             raise PipelineError(
-                f"{where}: this is a {known.name} file of TLC's. Load it as such: "
+                f"{where}: this is a file of TLC's {known.name} trips. Load it as such: "
                 f"DATASET={known.name}"
             )
         needed = (self.pickup, *self.required)

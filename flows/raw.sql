@@ -333,9 +333,10 @@ language sql stable as $$
         and (columns is null or dependency.refobjsubid = any(columns))
 $$;
 
--- Drop this project's views that read a relation, and those that read these; returns them, for
--- raw.put_back_views(). Somebody else's view on one of them is in the way.
-create or replace function raw.take_own_views(relation regclass) returns jsonb
+-- Drop this project's views that read a relation, or these columns of it, and those that read these
+-- views; returns them, for raw.put_back_views(). Somebody else's view on one of them is in the way.
+create or replace function raw.take_own_views(relation regclass, columns smallint[] default null)
+returns jsonb
 language plpgsql as $$
 declare
     own record;
@@ -352,40 +353,71 @@ begin
             inner join pg_rewrite as rule
                 on dependency.objid = rule.oid and dependency.classid = 'pg_rewrite'::regclass
             inner join pg_class on rule.ev_class = pg_class.oid and pg_class.relkind = 'v'
-            where rule.ev_class <> readers.reader and raw.is_ours(rule.ev_class)
+            where
+                rule.ev_class <> readers.reader
+                and raw.is_ours(rule.ev_class)
+                and (readers.depth > 0 or columns is null or dependency.refobjsubid = any(columns))
         )
-        select reader, max(depth) as depth from readers where depth > 0 group by reader
-        order by max(depth) desc
+        select
+            pg_class.oid::regclass as reader,
+            coalesce(' with (' || array_to_string(pg_class.reloptions, ', ') || ')', '') as options,
+            (
+                select jsonb_agg(format(
+                    'grant %s on %s to %s%s', acl.privilege_type, pg_class.oid::regclass,
+                    case acl.grantee when 0 then 'public' else acl.grantee::regrole::text end,
+                    case when acl.is_grantable then ' with grant option' else '' end
+                ))
+                from aclexplode(pg_class.relacl) as acl
+                where acl.grantee <> pg_class.relowner
+            ) as grants,
+            (
+                select jsonb_agg(format(
+                    'comment on column %s.%I is %L', pg_class.oid::regclass, attname,
+                    col_description(attrelid, attnum)
+                ))
+                from pg_attribute
+                where
+                    attrelid = pg_class.oid and attnum > 0
+                    and col_description(attrelid, attnum) is not null
+            ) as column_comments
+        from (select reader, max(depth) as depth from readers where depth > 0 group by reader) as found
+        inner join pg_class on found.reader = pg_class.oid
+        order by found.depth desc
     loop
         if raw.dependents_of(own.reader) is not null then
             raise dependent_objects_still_exist using message = format(
-                '%s gets other columns, and %s reads it. Drop it, build, and create it again',
+                '%s has to be made again, and %s reads it. Drop it, build, and create it again',
                 own.reader, raw.dependents_of(own.reader)
             );
         end if;
         taken := jsonb_build_object(
             'name', own.reader::text,
-            'definition', pg_get_viewdef(own.reader),
-            'comment', obj_description(own.reader, 'pg_class')
+            'statements', jsonb_build_array(
+                format('create view %s%s as %s', own.reader, own.options, pg_get_viewdef(own.reader)),
+                format('comment on view %s is %L', own.reader, obj_description(own.reader, 'pg_class'))
+            ) || coalesce(own.grants, '[]') || coalesce(own.column_comments, '[]')
         ) || taken;
-        execute format('drop view %s', own.reader);
+        perform raw.execute_patiently(
+            array[format('drop view %s', own.reader)], array[own.reader]
+        );
     end loop;
     return taken;
 end
 $$;
 
--- Create views again that raw.take_own_views() has dropped. One that does not fit any more is left
--- to its model, which is built later.
+-- Make views again that raw.take_own_views() has dropped, with their rights and comments. One that
+-- does not fit any more is left to its model, which is built later.
 create or replace function raw.put_back_views(taken jsonb) returns void
 language plpgsql as $$
 declare
     own record;
+    statement text;
 begin
-    for own in select * from jsonb_to_recordset(taken) as t (name text, definition text, comment text)
-    loop
+    for own in select * from jsonb_to_recordset(taken) as t (name text, statements jsonb) loop
         begin
-            execute format('create view %s as %s', own.name, own.definition);
-            execute format('comment on view %s is %L', own.name, own.comment);
+            for statement in select jsonb_array_elements_text(own.statements) loop
+                execute statement;
+            end loop;
         exception when undefined_column or undefined_function or datatype_mismatch or undefined_table then
             raise notice '% is left to its model', own.name;
         end;
@@ -415,7 +447,7 @@ begin
                 and (wanted.atttypid, wanted.atttypmod) = (mine.atttypid, mine.atttypmod)
         );
     if raw.dependents_of(target, coalesce(going, '{}')) is not null then
-        own_views := raw.take_own_views(target);
+        own_views := raw.take_own_views(target, coalesce(going, '{}'));
     end if;
     dependents := raw.dependents_of(target, coalesce(going, '{}'));
     if dependents is not null then

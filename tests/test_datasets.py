@@ -80,7 +80,7 @@ def test_the_columns_of_the_raw_table_are_those_that_dbt_describes():
 
 @pytest.mark.parametrize("change", [{"urls": []}, {"first_month": "2009-13"}, {"table": None}])
 def test_a_mistake_in_the_data_is_found_when_they_are_read(tmp_path, change):
-    entry = {"title": "Red taxis", "table": "t", "first_month": "2009-01", "sign": "rpep"}
+    entry = {"title": "Red taxis", "table": "t", "first_month": "2009-01", "signs": ["rpep"]}
     entry |= {"sources": [{"url": "x"}], "pickup": [], "required": []}
     path = tmp_path / "datasets.yml"
     path.write_text(yaml.safe_dump({"red": entry | change}))
@@ -93,8 +93,10 @@ def test_a_mistake_in_the_data_is_found_when_they_are_read(tmp_path, change):
 def test_a_file_of_another_dataset_is_told_by_its_columns(name, other):
     if name == other:
         DATASETS[name].require_columns([*DATASETS[name].columns], "x, line 1")
-    elif (name, other) != ("fhvhv", "fhv"):  # which lacks the licence, and has nothing of its own
-        with pytest.raises(PipelineError, match=f"this is a {other} file .*: DATASET={other}$"):
+    else:
+        with pytest.raises(
+            PipelineError, match=f"this is a file of TLC's {other} trips. .*: DATASET={other}$"
+        ):
             DATASETS[name].require_columns([*DATASETS[other].columns], "x, line 1")
 
 

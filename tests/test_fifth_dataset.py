@@ -15,7 +15,7 @@ ENTRY = {
     "title": "Red taxis",
     "table": "red_taxi_trips",
     "first_month": "2022-01",
-    "sign": "rpep_pickup_datetime",
+    "signs": ["rpep_pickup_datetime"],
     "sources": [{"url": "https://host/red_tripdata_{month}.parquet"}],
     "pickup": ["rpep_pickup_datetime"],
     "required": [["rpep_dropoff_datetime"], ["zone"]],

@@ -164,3 +164,34 @@ def test_a_view_that_reads_a_column_that_goes_is_named_and_stays(january, query)
         " where attrelid = 'daily_trips'::regclass and attname = 'average_fare'"
     )
     assert query(columns) == [(0,)]
+
+
+STATE_OF_VIEWS = (
+    "select relname, relacl::text, reloptions, obj_description(oid, 'pg_class'),"
+    " col_description(oid, 3), pg_get_viewdef(oid) from pg_class"
+    " where relname in ('trips', 'trips_enriched') order by 1"
+)
+
+
+@pytest.mark.usefixtures("january")
+def test_an_own_view_that_is_made_again_keeps_its_rights_options_and_comments(query):
+    query(
+        "grant select on trips_enriched to public; alter view trips set (security_invoker = true)"
+    )
+    before = query(STATE_OF_VIEWS)
+    assert len(before) == 2
+    query("select raw.put_back_views(raw.take_own_views('yellow_taxi_trips'))")
+    assert query(STATE_OF_VIEWS) == before
+
+
+@pytest.mark.usefixtures("january")
+def test_only_own_views_that_read_the_columns_that_go_are_made_again(query):
+    query("create view of_trips as select dataset, count(*) from trips group by 1")
+    [(fee,)] = query(
+        "select attnum from pg_attribute where attname = 'airport_fee'"
+        " and attrelid = 'yellow_taxi_trips'::regclass"
+    )
+    [(taken,)] = query(f"select raw.take_own_views('yellow_taxi_trips', '{{{fee}}}')")
+    assert [view["name"] for view in taken] == ["trips_enriched"]
+    with pytest.raises(DBAPIError, match="trips has to be made again, and view of_trips reads it"):
+        query("select raw.take_own_views('yellow_taxi_trips')")

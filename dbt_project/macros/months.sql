@@ -1,6 +1,7 @@
 {#-
     The months, as rows of (dataset, source_month, load_id), that have been loaded since the relation
-    was last built (for what is made of the trips: built since), or all of them. A month without a load_id is gone from the raw table.
+    was last built (for what is made of the trips: built since), or all of them. A month without a
+    load_id is gone from the raw table.
 -#}
 {% macro changed_months(relation, all_months) %}
     {%- set query -%}
@@ -94,10 +95,19 @@
     {%- if flags.WHICH != 'build' or not models or 'source_month' not in models[0].columns -%}
         {{ return('true') }}
     {%- endif -%}
-    {%- set months = run_query(
-        'select distinct source_month from staging.built_months where not is_tested'
-    ).columns[0].values() -%}
-    {{ return("source_month in ('" ~ months | join("', '") ~ "')" if months else 'false') }}
+    {%- set query -%}
+        select distinct dataset, source_month from staging.built_months
+        where
+            not is_tested
+            {{ "and dataset = '" ~ models[0].config.meta.dataset ~ "'" if models[0].config.meta.dataset }}
+    {%- endset -%}
+    {%- set of_a_month = [] -%}
+    {%- for month in run_query(query).rows -%}
+        {%- do of_a_month.append(
+            is_of(month) if 'dataset' in models[0].columns else "source_month = '" ~ month.source_month ~ "'"
+        ) -%}
+    {%- endfor -%}
+    {{ return('(' ~ of_a_month | join(' or ') ~ ')' if of_a_month else 'false') }}
 {%- endmacro %}
 
 

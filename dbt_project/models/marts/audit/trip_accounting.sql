@@ -1,62 +1,5 @@
--- Counted apart and stacked, not joined, so that PostgreSQL reads the changed months alone.
-with counts as (
-
-    select
-        staged.dataset,
-        staged.source_month,
-        count(*) as raw_rows,
-        0 as trips,
-        count(*) filter (where staged.passenger_count = 0 and rejected.source_row is null)
-            as zero_passenger_trips,
-        0 as rejected_trips
-    from {{ ref('stg_tlc__rows') }} as staged
-    left join {{ ref('rejected_trips') }} as rejected
-        on
-            staged.dataset = rejected.dataset
-            and staged.source_month = rejected.source_month
-            and staged.source_row = rejected.source_row
-    group by staged.dataset, staged.source_month
-
-    union all
-
-    select
-        dataset,
-        source_month,
-        0 as raw_rows,
-        count(*) as trips,
-        0 as zero_passenger_trips,
-        0 as rejected_trips
-    from {{ ref('trips') }}
-    group by dataset, source_month
-
-    union all
-
-    select
-        dataset,
-        source_month,
-        0 as raw_rows,
-        0 as trips,
-        0 as zero_passenger_trips,
-        count(*) as rejected_trips
-    from {{ ref('rejected_trips') }}
-    group by dataset, source_month
-
-),
-
-months as (
-
-    select
-        dataset,
-        source_month,
-        sum(raw_rows)::bigint as raw_rows,
-        sum(trips)::bigint as trips,
-        sum(zero_passenger_trips)::bigint as zero_passenger_trips,
-        sum(rejected_trips)::bigint as rejected_trips
-    from counts
-    group by dataset, source_month
-
-)
-
+-- Counted apart and stacked, not joined; and in subqueries, since PostgreSQL fills a CTE that has a
+-- volatile column, as stg_tlc__rows does, as a whole. So it reads the month that is built alone.
 select
     months.dataset,
     months.source_month,
@@ -69,7 +12,59 @@ select
     loads.malformed_lines,
     loads.source,
     loads.finished_at as loaded_at
-from months
+from (
+    select
+        dataset,
+        source_month,
+        sum(raw_rows)::bigint as raw_rows,
+        sum(trips)::bigint as trips,
+        sum(zero_passenger_trips)::bigint as zero_passenger_trips,
+        sum(rejected_trips)::bigint as rejected_trips
+    from (
+
+        select
+            staged.dataset,
+            staged.source_month,
+            count(*) as raw_rows,
+            0 as trips,
+            count(*) filter (where staged.passenger_count = 0 and rejected.source_row is null)
+                as zero_passenger_trips,
+            0 as rejected_trips
+        from {{ ref('stg_tlc__rows') }} as staged
+        left join {{ ref('rejected_trips') }} as rejected
+            on
+                staged.dataset = rejected.dataset
+                and staged.source_month = rejected.source_month
+                and staged.source_row = rejected.source_row
+        group by staged.dataset, staged.source_month
+
+        union all
+
+        select
+            dataset,
+            source_month,
+            0 as raw_rows,
+            count(*) as trips,
+            0 as zero_passenger_trips,
+            0 as rejected_trips
+        from {{ ref('trips') }}
+        group by dataset, source_month
+
+        union all
+
+        select
+            dataset,
+            source_month,
+            0 as raw_rows,
+            0 as trips,
+            0 as zero_passenger_trips,
+            count(*) as rejected_trips
+        from {{ ref('rejected_trips') }}
+        group by dataset, source_month
+
+    ) as counts
+    group by dataset, source_month
+) as months
 inner join {{ ref('stg_tlc__loads') }} as loads
     on
         months.dataset = loads.dataset

@@ -18,6 +18,7 @@ from flows.fetch import Forbidden, Published, SourceUnavailable, probe
 from flows.laptop.postgres import ensure_server
 from flows.load import Load, latest_loads
 from flows.months import LATEST, LATEST_BY, LOOK_BACK, months_before
+from flows.parameters import SAMPLE
 from flows.progress import megabytes
 from flows.settings import read_settings
 
@@ -42,8 +43,16 @@ class PlannedMonth:
     rows_before: int | None = None
 
 
-def plan(asked: Sequence[DatasetMonth], source: str | None = None) -> list[PlannedMonth]:
+def plan(
+    asked: Sequence[DatasetMonth],
+    source: str | None = None,
+    months: str = "",
+    look_back: int = LOOK_BACK,
+) -> list[PlannedMonth]:
     """Compare what a source has of some months with what is loaded.
+
+    Where they are asked for as `latest` alone, it is `look_back` months of each dataset, up to the
+    newest that is published.
 
     A month has changed if its size, its ETag or its Last-Modified is another than when it was
     loaded. The source is asked for one byte of each file, several at once, and gently.
@@ -59,7 +68,7 @@ def plan(asked: Sequence[DatasetMonth], source: str | None = None) -> list[Plann
         published: Published | None = None
         try:
             published = probe(url) if one.month > due else probe_patiently(url)
-            state = state_of(published, present)
+            state = state_of(published, present, source == SAMPLE)
         except SourceUnavailable as refusal:
             is_early = one.month > due and isinstance(refusal, Forbidden)
             state = "not published" if is_early else "no answer"
@@ -71,7 +80,11 @@ def plan(asked: Sequence[DatasetMonth], source: str | None = None) -> list[Plann
         for one in asked:
             coming.append(threads.submit(of, one))
             time.sleep(1 / REQUESTS_PER_SECOND)
-        return [planned.result() for planned in coming]
+        planned = [one.result() for one in coming]
+    if months.strip() == LATEST:
+        of_each = groupby(planned, key=lambda one: one.dataset)
+        planned = [one for _, of_one in of_each for one in newest([*of_one], look_back)]
+    return planned
 
 
 def probe_patiently(url: str) -> Published | None:
@@ -84,12 +97,14 @@ def probe_patiently(url: str) -> Published | None:
     return probe(url)
 
 
-def state_of(published: Published | None, present: Load | None) -> State:
-    """What is to be done about a month."""
+def state_of(published: Published | None, present: Load | None, is_sample: bool) -> State:
+    """What is to be done about a month, of which the source may have a sample."""
     if published is None:
         return "not published"
-    if present is None or present.is_sample:
+    if present is None or (present.is_sample and not is_sample):
         return "new"
+    if is_sample and not present.is_sample:
+        return "same"  # a sample does not take its place
     known = [
         (published.bytes, present.bytes),
         (published.etag, present.etag),
@@ -106,17 +121,12 @@ def new_or_changed(
     look_back: int,
     force: bool = False,
 ) -> list[DatasetMonth]:
-    """Of the months that words with `latest` in them may mean, those that are to be landed.
-
-    `latest` alone looks at `look_back` months of each dataset, up to the newest that is published.
-    """
-    planned = plan(asked, source)
-    if months.strip() == LATEST:
-        of_each = groupby(planned, key=lambda one: one.dataset)
-        planned = [one for _, of_one in of_each for one in newest([*of_one], look_back)]
+    """Of the months that words with `latest` in them mean, those that are to be landed."""
     wanted = (*TO_LAND, "same") if force else TO_LAND
     return [
-        DatasetMonth(DATASETS[one.dataset], one.month) for one in planned if one.state in wanted
+        DatasetMonth(DATASETS[one.dataset], one.month)
+        for one in plan(asked, source, months, look_back)
+        if one.state in wanted
     ]
 
 
@@ -133,7 +143,8 @@ def show(parameters: dict[str, Any], as_json: bool) -> str:
         ensure_server(settings)
     words = (parameters["datasets"], parameters["months"], parameters["source"])
     look_back = parameters.get("look_back", LOOK_BACK)
-    planned = plan(months_asked_for(*words, date.today(), look_back), parameters["source"])
+    asked = months_asked_for(*words, date.today(), look_back)
+    planned = plan(asked, parameters["source"], parameters["months"] or "", look_back)
     if as_json:
         rows = [{**asdict(one), "month": f"{one.month:%Y-%m}"} for one in planned]
         return json.dumps({"months": rows, **sum_of(planned)})

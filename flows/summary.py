@@ -61,7 +61,8 @@ class Summary:
         url = self.warehouse
         shown = of_these(self.accounting, self.asked)
         names = ["dataset", "month"]
-        table = self.asked[0].dataset.table_called(self.table_name)
+        tables = {one.dataset.table_called(self.table_name) for one in self.asked}
+        table = tables.pop() if len(tables) == 1 else "trips"
         counts = shown.drop(columns="is_sample").set_index(names).map("{:,}".format).reset_index()
         counts.columns = [name.replace("_", " ") for name in counts.columns]
         others = len(self.accounting) - len(shown)

@@ -47,7 +47,7 @@ def test_a_deployment_says_what_it_does_and_what_each_parameter_means(deployed, 
 
 def test_the_monthly_run_asks_for_the_latest_month_on_its_schedule(deployed):
     monthly = deployed["elt/monthly"]
-    assert monthly["parameters"] == {"months": "latest"}
+    assert monthly["parameters"] == {"months": "latest", "datasets": "yellow"}
     [schedule] = monthly["schedules"]
     assert schedule["active"]
     assert schedule["schedule"]["cron"] == "0 6 * * 1"
@@ -62,7 +62,7 @@ def test_the_monthly_run_is_scheduled(api, home):
     wait_until(lambda: api("flow_runs", **of_elt, **waiting), 60)
     run = api("flow_runs", **of_elt, **waiting)[0]
     assert run["auto_scheduled"]
-    assert run["parameters"] == {"months": "latest"}
+    assert run["parameters"] == {"months": "latest", "datasets": "yellow"}
     assert "Can't evaluate bulk DML" not in (home / "prefect.log").read_text()
 
 

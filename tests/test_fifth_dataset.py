@@ -147,4 +147,4 @@ def test_the_report_shows_it(outcome):
     result, _ = outcome
     page = Path(result["report"]).read_text()
     assert "<title>Red taxis, February 2022</title>" in page
-    assert "Not recorded by TLC: totals, fares, ways of payment, distances." in page
+    assert "Not in these files: totals, fares, ways of payment, distances." in page

@@ -134,6 +134,20 @@ class TestShow:
         assert shown["to_fetch"] == 1
         assert shown["bytes"] == month["bytes"] > 0
 
+    def test_latest_is_the_months_that_a_run_would_look_at(self, tlc):
+        for month in (OLD, BEFORE, NEWEST):
+            publish(tlc, month)
+        shown = json.loads(show({**asked("latest"), "look_back": 2}, as_json=True))
+        assert [month["month"] for month in shown["months"]] == [
+            f"{month:%Y-%m}" for month in (BEFORE, NEWEST)
+        ]
+
+    def test_a_sample_that_is_loaded_is_the_same_as_the_sample(self):
+        sample = {"datasets": "green", "months": None, "source": "sample"}
+        assert json.loads(show(sample, as_json=True))["to_fetch"] == 1
+        land(date(2020, 4, 1), "sample", "green")
+        assert json.loads(show(sample, as_json=True))["to_fetch"] == 0
+
     def test_nothing_to_fetch(self, tlc):
         shown = show(asked(f"{months_before(TODAY, 1):%Y-%m}"), as_json=False)
         assert "Nothing to fetch" in shown

@@ -1,5 +1,5 @@
--- How many passengers of the apps agree to share a ride, and how many share one? The CSV files of
--- 2019 to 2021 say only whether a ride was shared (sr_flag), and leave out who asked for it.
+-- On how many trips of the apps did the passenger agree to share the ride, and on how many was it
+-- shared? The CSV files of 2019 to 2021 say only whether it was (sr_flag).
 select
     trips.source_month,
     licenses.company,

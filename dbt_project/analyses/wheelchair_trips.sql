@@ -4,7 +4,7 @@ select
     trips.source_month,
     licenses.company,
     count(*) as asked_for,
-    count(*) filter (where trips.wav_match_flag = 'Y') as came,
+    sum((trips.wav_match_flag = 'Y')::integer) as came,
     round(
         percentile_cont(0.5) within group (
             order by extract(epoch from trips.pickup_datetime - trips.request_datetime) / 60

@@ -33,7 +33,9 @@
 
 {#- The metrics that every mart carries: sums, which can be summed again. -#}
 {% macro summed_metrics() -%}
-    {{ return(['trips', 'revenue', 'fares', 'card_fares', 'card_tips', 'refunds']) }}
+    {{ return([
+        'trips', 'trips_with_fare', 'revenue', 'fares', 'card_fares', 'card_tips', 'refunds',
+    ]) }}
 {%- endmacro %}
 
 {% macro metric_columns() -%}

@@ -4,7 +4,7 @@ with trips as (
         dataset,
         coalesce(sum(trips), 0)::bigint as trips,
         sum(revenue) as revenue,
-        sum(fares) / nullif(sum(trips), 0) as average_fare,
+        sum(fares) / nullif(sum(trips_with_fare), 0) as average_fare,
         sum(card_tips) / nullif(sum(card_fares), 0) as tip_rate
     from {{ ref('daily_trips') }}
     group by dataset

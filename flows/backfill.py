@@ -23,10 +23,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.build import build_if_needed, prepare_warehouse
 from flows.datasets import DatasetMonth, Datasets, absolute, months_asked_for, run_name
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
-from flows.load import latest_loads
 from flows.months import LOOK_BACK, Months, is_open_ended, today
 from flows.parameters import TABLE_NAME, Limits, TableName
-from flows.plan import new_or_changed
+from flows.plan import new_or_changed, present_loads
 from flows.report import report
 from flows.server.alerts import alert
 from flows.summary import Summary, summarise
@@ -112,11 +111,9 @@ def months_missing(
     """
     if is_open_ended(months):
         return new_or_changed(asked, months, source, LOOK_BACK, force)
-    loaded = {name: latest_loads(name) for name in {one.dataset.name for one in asked}}
-    present = [loaded[one.dataset.name].get(one.month) for one in asked]
     return [
         one
-        for one, load in zip(asked, present, strict=True)
+        for one, load in zip(asked, present_loads(asked), strict=True)
         if force or load is None or load.is_sample
     ]
 

@@ -57,13 +57,11 @@ def plan(
     A month has changed if its size, its ETag or its Last-Modified is another than when it was
     loaded. The source is asked for one byte of each file, several at once, and gently.
     """
-    loaded = {name: latest_loads(name) for name in {one.dataset.name for one in asked}}
     due = months_before(date.today(), LATEST_BY)
 
-    def of(one: DatasetMonth) -> PlannedMonth:
+    def of(one: DatasetMonth, present: Load | None) -> PlannedMonth:
         state: State
         url = one.dataset.locate(one.month, source)
-        present = loaded[one.dataset.name].get(one.month)
         rows = present.rows if present else None
         published: Published | None = None
         try:
@@ -77,14 +75,20 @@ def plan(
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         coming = []
-        for one in asked:
-            coming.append(threads.submit(of, one))
+        for one, present in zip(asked, present_loads(asked), strict=True):
+            coming.append(threads.submit(of, one, present))
             time.sleep(1 / REQUESTS_PER_SECOND)
         planned = [one.result() for one in coming]
     if months.strip() == LATEST:
         of_each = groupby(planned, key=lambda one: one.dataset)
         planned = [one for _, of_one in of_each for one in newest([*of_one], look_back)]
     return planned
+
+
+def present_loads(asked: Sequence[DatasetMonth]) -> list[Load | None]:
+    """The load that each month is of; None for those that are not loaded."""
+    loads = {name: latest_loads(name) for name in {one.dataset.name for one in asked}}
+    return [loads[one.dataset.name].get(one.month) for one in asked]
 
 
 def probe_patiently(url: str) -> Published | None:

@@ -43,11 +43,11 @@ test: $(INSTALLED)  ## run every test
 test-fast: $(INSTALLED)  ## run the tests that need neither a Prefect server nor minutes
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-bench: $(INSTALLED)  ## measure it against psql, pandas, polars and dlt; takes a quarter of an hour
+bench: $(INSTALLED)  ## measure it against psql, pandas, polars, dlt, ADBC and DuckDB: half an hour, or a part: ARGS=parquet
 	@$(PYTHON) -m venv data/bench/peers
 	@data/bench/peers/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r benchmarks/requirements.txt
-	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 audit: $(INSTALLED)  ## look the locked packages up in the databases of known vulnerabilities
 	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip --requirement requirements.lock

@@ -1,10 +1,11 @@
 """Measure this project against what people use, on one server, in one run, in turns.
 
     make bench
+    make bench ARGS="loads parquet"     # some of the parts alone: those of PARTS, below
 
 Each row of the results has been measured in turns with the first row of its part (A B C A B C …),
 since machines are noisy; what counts is the ratio of the medians. Peers that take a minute have
-fewer rounds. Needs some 3 GB on disk, in data/bench, and a quarter of an hour.
+fewer rounds. Needs some 10 GB on disk, in data/bench, and half an hour.
 """
 
 import gzip
@@ -20,7 +21,12 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "data" / "bench"
@@ -64,6 +70,7 @@ from flows.settings import read_settings  # noqa: E402
 from flows.warehouse import connect, ensure_warehouse  # noqa: E402
 
 ROWS = 1_369_765  # of yellow_tripdata_2021-01
+MANY_ROWS = 20_000_000  # as many as a large month of fhvhv
 YELLOW = DATASETS["yellow"]
 JANUARY = date(2021, 1, 1)
 ANY_MONTH = Limits(other_months_share=1)  # one file stands for all of them
@@ -72,6 +79,14 @@ TWO_YEARS = [date(year, month, 1) for year in (2020, 2021) for month in range(1,
 SETTINGS = read_settings()
 URL = SETTINGS.url.render_as_string(hide_password=False).replace("+psycopg2", "")
 PEERS = {"pandas to_sql, a tenth": 2, "pandas + COPY": 2, "polars + ADBC": 3, "dlt": 3}
+PARQUET_PEERS = ("ADBC", "DuckDB")
+COPY = "psql \\copy into text columns"
+TYPES = {  # as TLC's Parquet of 2021 has them
+    **dict.fromkeys(("passenger_count", "RatecodeID"), pa.float64()),
+    **dict.fromkeys(("VendorID", "PULocationID", "DOLocationID", "payment_type"), pa.int64()),
+    **dict.fromkeys(("tpep_pickup_datetime", "tpep_dropoff_datetime"), pa.timestamp("us")),
+    **dict.fromkeys(HEADER.split(",")[-8:], pa.float64()),
+}
 
 
 def in_turns(
@@ -129,6 +144,11 @@ def copy_with_psql(path: Path) -> None:
     )
 
 
+def our_load(file: SourceFile) -> None:
+    """A file into the raw table, in the place of the one that is there."""
+    load(file, YELLOW, JANUARY, force=True)
+
+
 def peer(name: str, path: Path) -> float:
     """Run another tool in its own environment; it says itself how long it took, without imports."""
     python = HOME / "peers" / "bin" / "python"
@@ -146,14 +166,58 @@ def make_month() -> Path:
     return path if path.exists() else write(era, trips_of(era, ROWS), HOME)
 
 
+def with_line_ends(month: Path, name: str, header_end: bytes, row_end: bytes) -> SourceFile:
+    """The same month with other ends of its lines."""
+    path = HOME / f"{name}.csv.gz"
+    if not path.exists():
+        header, rows = gzip.decompress(month.read_bytes()).split(b"\r\n", 1)
+        content = header + header_end + rows.replace(b"\r\n", row_end)
+        path.write_bytes(gzip.compress(content, 6))
+    return verify(str(path), path)
+
+
+def make_parquet(month: Path, rows: int = ROWS) -> SourceFile:
+    """The same month as Parquet, again and again until it has so many rows, in one row group."""
+    path = HOME / f"{rows}_rows.parquet"
+    if not path.exists():
+        options = pyarrow.csv.ConvertOptions(column_types=TYPES)
+        once = pyarrow.csv.read_csv(month, convert_options=options)
+        often = pa.concat_tables([once] * (rows // ROWS + 1))[:rows]  # of the same memory
+        pq.write_table(often, path, row_group_size=rows, compression="gzip")
+    return verify(str(path), path)
+
+
 def measure_loads(file: SourceFile) -> dict[str, float]:
     """(a) A month into the database, as text or, with the peers, as they do it."""
     ways = {
-        "psql \\copy into text columns": lambda: copy_with_psql(file.path),
-        "our load": lambda: load(file, YELLOW, JANUARY, force=True) and None,
-        **{name: (lambda name=name: peer(name, file.path)) for name in PEERS},
+        COPY: partial(copy_with_psql, file.path),
+        "our load": partial(our_load, file),
+        **{name: partial(peer, name, file.path) for name in PEERS},
     }
     return in_turns(ways, {name: PEERS.get(name, 5) for name in ways})
+
+
+def measure_layouts(file: SourceFile) -> dict[str, float]:
+    """Months as TLC once laid them out, against the same rows as plain CSV."""
+    blank = with_line_ends(file.path, "blank_second_line", b"\n\r\n", b"\r\n")
+    surplus = with_line_ends(file.path, "surplus_fields", b"\r\n", b",,\r\n")
+    ways = {
+        COPY: partial(copy_with_psql, file.path),
+        "our load, with a blank second line (at most 1.15)": partial(our_load, blank),
+        "our load, with two surplus fields (at most 1.15)": partial(our_load, surplus),
+    }
+    return in_turns(ways, dict.fromkeys(ways, 5))
+
+
+def measure_parquet(file: SourceFile) -> dict[str, float]:
+    """The same rows as Parquet, against those as CSV, and as others load Parquet."""
+    parquet = make_parquet(file.path)
+    ways = {
+        f"{COPY}, from CSV": partial(copy_with_psql, file.path),
+        "our load, from Parquet (at most 1.3)": partial(our_load, parquet),
+        **{f"{name}, from Parquet": partial(peer, name, parquet.path) for name in PARQUET_PEERS},
+    }
+    return in_turns(ways, dict.fromkeys(ways, 5))
 
 
 def measure_year(file: SourceFile) -> dict[str, float]:
@@ -175,7 +239,6 @@ def measure_year(file: SourceFile) -> dict[str, float]:
 
 def measure_transformation(file: SourceFile) -> dict[str, float]:
     """The trips' model against the bare statement that it comes down to."""
-    empty_the_warehouse()
     load(file, YELLOW, JANUARY)
     with dbt_on(SETTINGS.url, TABLE_NAME) as dbt:
         dbt("build")
@@ -201,10 +264,20 @@ def measure_transformation(file: SourceFile) -> dict[str, float]:
         )
 
 
-def elt(path: Path, *arguments: str) -> None:
-    """Our whole flow as a person starts it, with a Prefect server up."""
+def start(command: list[str | Path]) -> None:
+    """Run a command line to its end."""
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def elt_of(path: Path, *arguments: str) -> list[str | Path]:
+    """The command line of our whole flow, as a person starts it."""
     command = [sys.executable, "-m", "flows.elt", "--source", path, "--months", "2021-01"]
-    subprocess.run([*command, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    return [*command, *arguments]
+
+
+def elt(path: Path, *arguments: str) -> None:
+    """Our whole flow, with a Prefect server up."""
+    start(elt_of(path, *arguments))
 
 
 @flow
@@ -219,23 +292,29 @@ def trips_alone(path: str) -> None:
     assert not [result for result in results if result.status in FAILED]  # noqa: S101
 
 
-def start_trips_alone(path: Path) -> None:
-    """In a process of its own, as the classic one."""
+def load_alone(path: str) -> None:
+    """Nothing but the load."""
+    our_load(verify(path, Path(path)))
+
+
+def in_a_process(function: str, path: Path) -> list[str | Path]:
+    """The command line of a function of this file, in a process of its own."""
     code = (
-        f"import sys; sys.path[:0] = ['benchmarks']; import bench; bench.trips_alone({str(path)!r})"
+        "import sys; sys.path[:0] = ['benchmarks'];"
+        "import bench; getattr(bench, sys.argv[1])(sys.argv[2])"
     )
-    subprocess.run([sys.executable, "-c", code, path], check=True, cwd=ROOT)
+    return [sys.executable, "-c", code, function, path]
 
 
-def measure_flows(path: Path) -> dict[str, float]:
+def measure_flows(file: SourceFile) -> dict[str, float]:
     """(b) From a file to a table that analysts query."""
     url = URL.replace("postgresql:", "postgresql+psycopg2:")
-    classic = [sys.executable, ROOT / "benchmarks" / "classic.py", path, url]
+    classic = [sys.executable, ROOT / "benchmarks" / "classic.py", file.path, url]
     return in_turns(
         {
-            "classic flow, all chunks": lambda: subprocess.run(classic, check=True) and None,
-            "our flow, the trips alone": lambda: start_trips_alone(path),
-            "our flow, all marts, tests and the report": lambda: elt(path, "--force"),
+            "classic flow, all chunks": partial(start, classic),
+            "our flow, the trips alone": partial(start, in_a_process("trips_alone", file.path)),
+            "our flow, all marts, tests and the report": partial(elt, file.path, "--force"),
         },
         {
             "classic flow, all chunks": 2,
@@ -245,8 +324,9 @@ def measure_flows(path: Path) -> dict[str, float]:
     )
 
 
-def measure_reload(path: Path, file: SourceFile) -> dict[str, float]:
+def measure_reload(file: SourceFile) -> dict[str, float]:
     """(c) A month is loaded again, alone in the warehouse and as one of 24; and nothing to do."""
+    path = file.path
     elt(path)
     alone = in_turns(
         {"alone": lambda: elt(path, "--force"), "nothing": lambda: elt(path)},
@@ -267,28 +347,38 @@ def measure_reload(path: Path, file: SourceFile) -> dict[str, float]:
     }
 
 
-def measure_memory(path: Path) -> dict[str, float]:
-    """(d) Peak memory of the flow's process in MB, for a file and for one of ten times its size."""
-    header, body = gzip.decompress(path.read_bytes()).split(b"\n", 1)
+def peak(command: list[str | Path]) -> float:
+    """The most memory that the process of a command line takes, in MB."""
+    code = (
+        "import resource, subprocess, sys;"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    measured = [sys.executable, "-c", code, *command]
+    said = subprocess.run(measured, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return int(said.stdout) / 1_000
+
+
+def measure_memory(file: SourceFile) -> dict[str, float]:
+    """(d) Of a file and of one of ten times its size."""
+    header, body = gzip.decompress(file.path.read_bytes()).split(b"\n", 1)
     tenfold = HOME / "yellow_tripdata_2021-01_tenfold.csv.gz"
     with gzip.open(tenfold, "wb", 1) as packed:
         packed.write(header + b"\n")
         for _ in range(10):
             packed.write(body)
     del body
+    files = {"1 x": file.path, "10 x": tenfold}
+    return {name: peak(elt_of(path, "--force")) for name, path in files.items()}
 
-    def peak(source: Path) -> float:
-        code = (
-            "import resource, subprocess, sys;"
-            "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-        )
-        run = [sys.executable, "-m", "flows.elt", "--source", source, "--months", "2021-01"]
-        measured = [sys.executable, "-c", code, *run, "--force"]
-        said = subprocess.run(measured, check=True, cwd=ROOT, capture_output=True, text=True)
-        return int(said.stdout) / 1_000
 
-    return {"1 x": peak(path), "10 x": peak(tenfold)}
+def measure_row_group(file: SourceFile) -> dict[str, float]:
+    """Of a month of Parquet, and of one with many rows in its one row group."""
+    few, many = make_parquet(file.path).path, make_parquet(file.path, MANY_ROWS).path
+    files = {f"{ROWS:,} rows": few, f"{MANY_ROWS:,} rows (at most 500)": many}
+    peaks = {name: peak(in_a_process("load_alone", path)) for name, path in files.items()}
+    many.unlink()
+    return peaks
 
 
 def table(part: dict[str, float], unit: str) -> str:
@@ -307,8 +397,23 @@ def versions(python: Path, *packages: str) -> str:
     return said.stdout.strip()
 
 
-def main() -> None:
-    """Start the servers, measure everything, print it, and draw it."""
+PARTS = {  # what each measures, how, and in which unit
+    "loads": ("A month into the database", measure_loads, "seconds"),
+    "layouts": ("A month as TLC laid it out", measure_layouts, "seconds"),
+    "parquet": ("A month as Parquet", measure_parquet, "seconds"),
+    "year": ("Twelve months", measure_year, "seconds"),
+    "model": ("The trips' model", measure_transformation, "seconds"),
+    "flows": ("From a file to a table for analysts", measure_flows, "seconds"),
+    "reload": ("A month loaded again, with all marts and tests", measure_reload, "seconds"),
+    "memory": ("Peak memory of the flow's process", measure_memory, "MB"),
+    "row-group": ("Peak memory of the loader's process", measure_row_group, "MB"),
+}
+
+
+def main(words: list[str]) -> None:
+    """Start the servers, measure some parts or all, and print it; draw it, if it is all."""
+    if unknown := [word for word in words if word not in PARTS]:
+        sys.exit(f"error: {' '.join(unknown)}: not of {', '.join(PARTS)}")
     HOME.mkdir(parents=True, exist_ok=True)
     embedded_postgres.start(HOME / "postgres", SETTINGS.port, SETTINGS.host)
     embedded_postgres.prepare(HOME / "postgres", SETTINGS)
@@ -317,22 +422,18 @@ def main() -> None:
         stdout=(HOME / "prefect.log").open("w"),
         stderr=subprocess.STDOUT,
     )
+    parts = {}
     try:
         while not answers(os.environ["PREFECT_API_URL"]):
             time.sleep(0.5)
         ensure_warehouse()
         path = make_month()
         file = verify(str(path), path)
-        parts = {
-            "A month into the database": measure_loads(file),
-            "Twelve months": measure_year(file),
-            "The trips' model": measure_transformation(file),
-        }
-        empty_the_warehouse()
-        parts["From a file to a table for analysts"] = measure_flows(path)
-        empty_the_warehouse()
-        parts["A month loaded again, with all marts and tests"] = measure_reload(path, file)
-        memory = measure_memory(path)
+        for word in words or PARTS:
+            title, measure, unit = PARTS[word]
+            print(title, file=sys.stderr, flush=True)
+            empty_the_warehouse()
+            parts[title] = measure(file), unit
     finally:
         server.terminate()
         server.wait(30)
@@ -340,21 +441,27 @@ def main() -> None:
         shutil.rmtree(HOME / "postgres", ignore_errors=True)
 
     said = [f"{ROWS:,} rows, {file.content_bytes / 1e6:.0f} MB of CSV; medians"]
-    said += [f"### {name}\n\n{table(part, 'seconds')}" for name, part in parts.items()]
-    said += [f"### Peak memory of the flow's process\n\n{table(memory, 'MB')}"]
+    said += [f"### {title}\n\n{table(*part)}" for title, part in parts.items()]
     said += [
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
         + versions(Path(sys.executable), "prefect", "dbt-core", "pandas")
         + "; peers: "
-        + versions(HOME / "peers" / "bin" / "python", "pandas", "polars", "dlt", "pyarrow")
+        + versions(
+            *(HOME / "peers" / "bin" / "python", "pandas", "polars", "dlt", "pyarrow"),
+            *("adbc-driver-postgresql", "duckdb"),
+        )
     ]
     results = "\n\n".join(said) + "\n"
-    (HOME / "results.md").write_text(results)
-    (HOME / "results.json").write_text(json.dumps(parts))
     print(results)
-    draw = [HOME / "peers" / "bin" / "python", ROOT / "benchmarks" / "plot.py"]
-    subprocess.run([*draw, HOME / "results.json", ROOT / "benchmarks" / "loads.svg"], check=True)
+    if not words:
+        (HOME / "results.md").write_text(results)
+        seconds = {title: part for title, (part, _) in parts.items()}
+        (HOME / "results.json").write_text(json.dumps(seconds))
+        draw = [HOME / "peers" / "bin" / "python", ROOT / "benchmarks" / "plot.py"]
+        subprocess.run(
+            [*draw, HOME / "results.json", ROOT / "benchmarks" / "loads.svg"], check=True
+        )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -7,6 +7,18 @@ import io
 import sys
 import time
 from itertools import islice
+from pathlib import Path
+
+import dlt
+import duckdb
+import duckdb_extension_postgres_scanner
+import pandas as pd
+import polars as pl
+import psycopg2
+import pyarrow as pa
+from adbc_driver_postgresql import dbapi
+from pyarrow import csv, parquet
+from sqlalchemy import create_engine
 
 TIMES = ["tpep_pickup_datetime", "tpep_dropoff_datetime"]
 CODES = ["VendorID", "passenger_count", "RatecodeID", "payment_type"]  # missing in some rows
@@ -20,9 +32,6 @@ CHUNK = 100_000
 
 def pandas_to_sql(path: str, url: str, chunks: int | None = None) -> None:
     """The classic script: chunks, dates cast in Python, `to_sql`."""
-    import pandas as pd
-    from sqlalchemy import create_engine
-
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg2:"))
     frames = pd.read_csv(path, chunksize=CHUNK, low_memory=False)
     for number, frame in enumerate(islice(frames, chunks)):
@@ -34,10 +43,6 @@ def pandas_to_sql(path: str, url: str, chunks: int | None = None) -> None:
 
 def pandas_copy(path: str, url: str) -> None:
     """Pandas' chunks, written as CSV again and sent with COPY."""
-    import pandas as pd
-    import psycopg2
-    from sqlalchemy import create_engine
-
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg2:"))
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         for number, frame in enumerate(pd.read_csv(path, chunksize=CHUNK, low_memory=False)):
@@ -56,8 +61,6 @@ def pandas_copy(path: str, url: str) -> None:
 
 def polars_adbc(path: str, url: str) -> None:
     """Polars reads all of it, ADBC sends it in PostgreSQL's binary format."""
-    import polars as pl
-
     integers = {"PULocationID": pl.Int64, "DOLocationID": pl.Int64}
     kinds = dict.fromkeys(NUMBERS, pl.Float64) | integers  # told, it need not find out
     frame = pl.read_csv(path, try_parse_dates=True, schema_overrides=kinds)
@@ -66,9 +69,6 @@ def polars_adbc(path: str, url: str) -> None:
 
 def dlt_arrow(path: str, url: str) -> None:
     """Dlt with Arrow tables and parquet files for the loader, which it sends through ADBC."""
-    import dlt
-    import pyarrow as pa
-    from pyarrow import csv
 
     def tables():
         options = csv.ConvertOptions(column_types=dict.fromkeys(NUMBERS, pa.float64()))
@@ -84,6 +84,25 @@ def dlt_arrow(path: str, url: str) -> None:
     )
 
 
+def parquet_adbc(path: str, url: str) -> None:
+    """Arrow reads the Parquet in batches, ADBC sends them in PostgreSQL's binary format."""
+    file = parquet.ParquetFile(path)
+    batches = pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(CHUNK))
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("peer", batches, mode="replace")
+        connection.commit()
+
+
+def parquet_duckdb(path: str, url: str) -> None:
+    """DuckDB reads the Parquet, its postgres extension sends it in PostgreSQL's binary format."""
+    [package] = duckdb_extension_postgres_scanner.__path__
+    [extension] = Path(package).rglob("*.duckdb_extension")  # without a network
+    with duckdb.connect() as connection:
+        connection.load_extension(str(extension))
+        connection.execute(f"attach '{url}' as pg (type postgres)")
+        connection.execute(f"create or replace table pg.peer as from read_parquet('{path}')")
+
+
 if __name__ == "__main__":
     way, path, url = sys.argv[1:]
     ways = {
@@ -91,6 +110,8 @@ if __name__ == "__main__":
         "pandas + COPY": pandas_copy,
         "polars + ADBC": polars_adbc,
         "dlt": dlt_arrow,
+        "ADBC": parquet_adbc,
+        "DuckDB": parquet_duckdb,
     }
     began = time.perf_counter()
     ways[way](path, url)

@@ -65,7 +65,6 @@ class TripFile(ABC):
     Attributes:
         header: Where the names of the columns are, for messages.
         columns: Names in the order of the file: in lower case, trimmed, fit for a table.
-        surplus: How many empty fields each row of `chunks` has more than there are columns.
         rows: How many rows there are, where the file says so (Parquet does).
         rows_read: Rows that the pieces so far should make.
         bytes_read: How much of the content they have taken.
@@ -73,7 +72,6 @@ class TripFile(ABC):
 
     header: str
     columns: list[str]
-    surplus = 0
     rows: int | None = None
     rows_read = 0
     bytes_read = 0
@@ -124,7 +122,6 @@ class CsvFile(TripFile):
         with readable(source):
             header = self.rewind()
         self.columns = column_names(parse_header(header, self.header), self.header)
-        self.surplus = surplus_of(self.first_row.rstrip(b"\r\n"), len(self.columns))
 
     def rewind(self) -> bytes:
         """Go to the first row; return the header."""
@@ -158,10 +155,18 @@ class CsvFile(TripFile):
                 piece = self.file.read(CHUNK)
 
     def pieces(self) -> Iterator[bytes]:
-        """What `chunks` passes on: the lines as they are."""
+        """What `chunks` passes on: the lines as they are, without the surplus of the first one.
+
+        Some of TLC's files have two empty fields more in each row than in the header. If a row
+        has other ones, or none where its last values are missing, COPY refuses what is left of it.
+        """
+        line = self.first_row.rstrip(b"\r\n")
+        end = self.first_row[len(line) :] or b"\n"
+        row = without_surplus(line, surplus_of(line, len(self.columns)))
+        surplus = line[len(row) :]
         for piece in self.whole_lines():
             self.rows_read += piece.count(b"\n") + (not piece.endswith(b"\n"))
-            yield piece
+            yield piece.replace(surplus + end, end) if surplus else piece
 
     def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
         """Pass on the lines that are rows, byte for byte but for line ends and surplus."""

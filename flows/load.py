@@ -280,7 +280,7 @@ def copy(
     cursor.execute("savepoint before_copy")
     try:
         fresh = create_partition(cursor, dataset, month, load_id, trips.columns)
-        rows, malformed = copy_as_it_is(cursor, fresh, file, trips), 0
+        rows, malformed = copy_chunks(cursor, fresh, file, trips, trips.chunks()), 0
     except CopyRefused as refusal:
         get_run_logger().warning("%s: %s. Putting malformed lines aside", trips.source, refusal)
         cursor.execute("rollback to savepoint before_copy")
@@ -292,23 +292,6 @@ def copy(
     if rows == 0:
         raise PipelineError(f"{trips.source}, line 2: no rows. Get the file again")
     return fresh, rows, malformed
-
-
-def copy_as_it_is(cursor: Cursor, fresh: Identifier, file: SourceFile, trips: TripFile) -> int:
-    """Copy a file's rows into its partition; return their number.
-
-    Raises:
-        CopyRefused: some of its lines are not rows.
-    """
-    # Some of TLC's files have more fields in each row than in the header, all of them empty.
-    surplus = [Identifier(f"surplus field {number + 1}") for number in range(trips.surplus)]
-    for name in surplus:
-        run(cursor, "alter table {} add {} text check ({} = '')", fresh, name, name)
-    columns = [*map(Identifier, trips.columns), *surplus]
-    rows = copy_chunks(cursor, fresh, columns, file, trips, trips.chunks())
-    for name in surplus:
-        run(cursor, "alter table {} drop {}", fresh, name)
-    return rows
 
 
 def copy_good_lines(
@@ -326,7 +309,7 @@ def copy_good_lines(
     with TemporaryFile("w+", encoding="utf-8", newline="") as aside:
         writer = csv.writer(aside, quoting=csv.QUOTE_ALL)
         chunks = trips.good_chunks(lambda *malformed: writer.writerow((*key, *malformed)))
-        rows = copy_chunks(cursor, fresh, [*map(Identifier, trips.columns)], file, trips, chunks)
+        rows = copy_chunks(cursor, fresh, file, trips, chunks)
         aside.seek(0)
         cursor.copy_expert("copy raw.malformed_lines from stdin with (format csv)", aside)
         return rows, cursor.rowcount
@@ -354,7 +337,6 @@ def refuse_malformed(
 def copy_chunks(
     cursor: Cursor,
     fresh: Identifier,
-    columns: list[Identifier],
     file: SourceFile,
     trips: TripFile,
     chunks: Iterator[bytes],
@@ -366,13 +348,13 @@ def copy_chunks(
     """
     # FREEZE spares readers the work of marking each row as committed.
     statement = SQL("copy {} ({}) from stdin with (format csv, freeze)").format(
-        fresh, SQL(", ").join(columns)
+        fresh, SQL(", ").join(map(Identifier, trips.columns))
     )
     with progress(f"load {file.path.name}", file.content_bytes) as advance:
         stream = Stream(chunks, trips, advance)
         try:
             cursor.copy_expert(statement, stream)  # type: ignore[arg-type]  # it reads, no more
-        except (psycopg2.DataError, psycopg2.errors.CheckViolation) as error:
+        except psycopg2.DataError as error:
             raise CopyRefused(first_line(error)) from None
         except psycopg2.errors.QueryCanceled as error:
             raise stream.error or error from None

@@ -109,7 +109,14 @@ def test_rows_that_are_wider_than_the_header_by_empty_fields_are_rows(land, quer
         (202, "20 fields in place of 18")
     ]
     assert query("select distinct total_amount from raw.yellow_tripdata") == [("11.8",)]
-    assert query("select attname from pg_attribute where attname ~ 'surplus'") == []
+
+
+def test_missing_last_values_are_no_surplus_where_other_rows_have_one(land, query):
+    incomplete = ROW.rpartition(",")[0].rpartition(",")[0] + ",,"
+    result = land([*[f"{ROW},,"] * 200, incomplete])
+    assert (result.rows, result.malformed_lines) == (201, 0)
+    counts = "select count(total_amount), count(tolls_amount) from raw.yellow_tripdata"
+    assert query(counts) == [(200, 201)]
 
 
 def test_an_end_of_copy_marker_ends_nothing(land):

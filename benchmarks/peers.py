@@ -87,7 +87,7 @@ def dlt_arrow(path: str, url: str) -> None:
 def parquet_adbc(path: str, url: str) -> None:
     """Arrow reads the Parquet in batches, ADBC sends them in PostgreSQL's binary format."""
     file = parquet.ParquetFile(path)
-    batches = pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(CHUNK))
+    batches = pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(8_192))
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.adbc_ingest("peer", batches, mode="replace")
         connection.commit()

@@ -20,8 +20,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ZONES = {"PULocationID": "pickup_location_id", "DOLocationID": "dropoff_location_id"}
-MONEY = ["fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount"]
 PLACES = ["pickup_longitude", "pickup_latitude", "dropoff_longitude", "dropoff_latitude"]
 WHOLE = [
     *("vendor_id", "rate_code_id", "passenger_count", "payment_type_id", "trip_type_id"),

@@ -33,8 +33,8 @@
 {% endmacro %}
 
 
-{#- The trips' tables, as a list in SQL. What is made of them goes by what they were built of, and not by raw.loads: a
-    month may have been loaded again since, and the next build is for that. -#}
+{#- The trips' tables, as a list in SQL. What is made of them goes by what they were built of, and
+    not by raw.loads: a month may have been loaded again since, and the next build is for that. -#}
 {% macro tables_of_trips() %}
     {%- if not execute -%} {{ return('null') }} {%- endif -%}
     {%- set names = [] -%}

@@ -34,8 +34,8 @@ plan: $(INSTALLED)  ## show what a run would fetch, and load nothing: MONTH=2009
 serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: http://127.0.0.1:4200
 	@$(BIN)/python -m flows.server.serve start
 
-worker: $(INSTALLED)  ## start one more worker, here or on another machine, in the foreground
-	@exec $(BIN)/python -m flows.server.worker
+worker: $(INSTALLED)  ## start one more worker, here or on another machine, in the foreground: ARGS="--limit 8"
+	@exec $(BIN)/python -m flows.server.worker $(ARGS)
 
 test: $(INSTALLED)  ## run every test
 	@$(BIN)/python -m pytest $(ARGS)

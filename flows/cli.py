@@ -82,7 +82,11 @@ def run_flow(module: str, command: Command) -> "State[Any]":
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     flow: Flow[..., Any] = getattr(import_module(module), module.rpartition(".")[2])
     # Not at the top, nor is the flow: with Prefect, they take seconds to import.
-    from prefect.settings import get_current_settings
+    from prefect.settings import (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        get_current_settings,
+        temporary_settings,
+    )
 
     from flows.progress import show_own_log
 
@@ -91,9 +95,12 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     log = ROOT / "data" / "temporary-prefect-server.log"
     if not (api_url := get_current_settings().api.url):
         interrupt.start_temporary_server_apart(log)
+    observed: Any = flow.with_options(on_running=[interrupt.remember_run])
     try:
-        observed: Any = flow.with_options(on_running=[interrupt.remember_run])
-        state: State[Any] = observed(**parameters, return_state=True)
+        # With heartbeats, each flow would last until they have slept a whole second. Whoever
+        # starts a run here sees it end; a worker's runs send them.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            state: State[Any] = observed(**parameters, return_state=True)
     except Exception as error:
         if is_prefect_away(error) or "Failed to reach API" in str(error):
             raise PipelineError(

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,8 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-"))
 HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
 DATABASES = count(1)
+# A shell that starts the suite in the background has it, and all that it starts, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 BUILD = "build --exclude-resource-type unit_test"  # as flows/build.py builds
 
 
@@ -64,6 +67,7 @@ os.environ |= {
 
 from made_up import OTHER_ERAS, made_up_month, trips_of, write  # noqa: E402
 from prefect.logging.handlers import APILogHandler  # noqa: E402
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 
 from flows import settings as project  # noqa: E402
 from flows.build import PROJECT, build  # noqa: E402
@@ -138,6 +142,13 @@ def start_prefect_server() -> subprocess.Popen:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_heartbeats():
+    """As flows/cli.py runs a flow."""
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def home():
     """The folder of the whole suite's files."""
     yield HOME
@@ -150,15 +161,18 @@ def unused_port() -> int:
     return free_port()
 
 
-def start_service(name: str, **environment: str) -> subprocess.Popen:
-    """Start a service of docker-compose.yml on this machine, without a container."""
+def start_service(name: str, *options: str, **environment: str) -> subprocess.Popen:
+    """Start a service of docker-compose.yml on this machine, without a container.
+
+    The options are added to its command, and the environment to its own.
+    """
     service = COMPOSE["services"][name]
     ours = {
         variable: re.sub(r"\$\{(\w+):-([^}]*)}", lambda m: os.environ.get(m[1], m[2]), str(value))
         for variable, value in service["environment"].items()
     }
     return subprocess.Popen(
-        shlex.split(service["command"]),
+        [*shlex.split(service["command"]), *options],
         cwd=ROOT,
         env=os.environ | ours | environment,
         stdout=(HOME / f"{name}.log").open("a"),

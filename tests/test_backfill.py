@@ -44,8 +44,10 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
     }
 
     def start_worker() -> subprocess.Popen:
+        """One that can't take all the runs, whatever the other one does."""
         return start_service(
             "worker",
+            "--limit=2",
             **here,
             PREFECT_WORKER_WEBSERVER_PORT=str(free_port()),
             PREFECT_WORKER_QUERY_SECONDS="1",
@@ -128,6 +130,14 @@ def test_both_workers_have_their_share(backfilled, api):
     submitted = r"Worker '(.+)' submitting flow run"
     workers = {m[1] for line in lines if (m := re.match(submitted, line["message"]))}
     assert len(workers) >= 2
+
+
+def test_each_of_their_runs_sends_heartbeats(backfilled, http):
+    """Or nobody would know that it is lost."""
+    asked = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}, "limit": 50}
+    events = http.post("/events/filter", json=asked).raise_for_status().json()["events"]
+    heard = {event["resource"]["prefect.resource.id"] for event in events}
+    assert {f"prefect.flow-run.{run['id']}" for run in backfilled.lands} <= heard
 
 
 def test_running_it_again_does_only_what_is_missing(backfilled):

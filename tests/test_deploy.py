@@ -1,9 +1,10 @@
 """What a Prefect server knows of this project, and what its UI shows of it."""
 
+import tomllib
+
 import pytest
 from conftest import point_to, wait_until
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
-from prefect.settings import get_current_settings
 
 from flows.backfill import backfill
 from flows.build import build
@@ -12,6 +13,7 @@ from flows.errors import PipelineError
 from flows.land import land
 from flows.server import deploy as module
 from flows.server.deploy import deploy
+from flows.settings import ROOT
 
 FLOWS = {
     "elt/monthly": elt,
@@ -116,7 +118,9 @@ def test_a_lost_run_is_alerted_through_the_block_that_the_settings_name(api, htt
 
 
 def heartbeat_seconds() -> int:
-    return get_current_settings().flows.heartbeat_frequency
+    """Of a worker's runs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return project["tool"]["prefect"]["flows"]["heartbeat_frequency"]
 
 
 @pytest.mark.usefixtures("deployed")

@@ -1,9 +1,10 @@
-"""Worker: wait for Prefect's server, then become a worker that runs up to four flows at a time.
+"""Worker: wait for Prefect's server, then become a worker of it.
 
-python -m flows.server.worker [further options of `prefect worker start`]
+python -m flows.server.worker [--limit RUNS] [further options of `prefect worker start`]
 """
 
 import os
+import re
 import sys
 import time
 
@@ -12,7 +13,8 @@ import httpx
 from flows.settings import ROOT
 
 WORK_POOL = "nyc-taxi"
-COMMAND = ["worker", "start", "--pool", WORK_POOL, "--type", "process", "--limit", "4"]
+COMMAND = ["worker", "start", "--pool", WORK_POOL, "--type", "process"]
+LIMIT = ["--limit", "4"]  # flow runs at a time, unless the options say another number
 
 
 def work(*options: str) -> None:
@@ -32,7 +34,9 @@ def work(*options: str) -> None:
     temporary_files = ROOT / "data" / "tmp"
     temporary_files.mkdir(parents=True, exist_ok=True)
     os.environ |= {"TMPDIR": str(temporary_files), "TAXI_PROJECT": str(ROOT)}
-    os.execv(sys.executable, [sys.executable, "-m", "prefect", *COMMAND, *options])  # noqa: S606 (no shell is what we want)
+    limit = [] if any(re.match("--limit|-l", option) for option in options) else LIMIT
+    command = [sys.executable, "-m", "prefect", *COMMAND, *limit, *options]
+    os.execv(sys.executable, command)  # noqa: S606 (no shell is what we want)
 
 
 def answers(api: str) -> bool:

@@ -263,9 +263,8 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
             try:
                 try:
                     result = runner.invoke(command)
-                except (
-                    ValueError
-                ) as error:  # perhaps misled by what it parsed before, of other files
+                except ValueError as error:
+                    # Perhaps it was misled by what it parsed before, of other files.
                     if is_passing(str(error)) or not parsed.exists():
                         raise
                     parsed.unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import DATASETS, DatasetName
+from flows.datasets import DATASETS, DEFAULT, DatasetName
 from flows.errors import without_secrets
 from flows.fetch import fetch
 from flows.load import Load, load
@@ -28,7 +28,7 @@ class Landed:
 def land(
     month: Month,
     source: str | None = None,
-    dataset: DatasetName = "yellow",
+    dataset: DatasetName = DEFAULT,
     force: bool = False,
     allow_fewer_rows: bool = False,
     limits: Limits = Limits(),

@@ -103,10 +103,10 @@ language sql stable as $$
         and activity.pid <> pg_backend_pid()
 $$;
 
--- Execute statements that lock tables, in the order given, so that readers never queue for long behind a lock that another
--- session holds: a try of a second, a pause, and another try. The limits can be set, for a session
--- (PGOPTIONS='-c nyc_taxi.lock_patience=10min' in .env) or, by a superuser, for a database.
--- Raises lock_not_available, with the holders' names.
+-- Execute statements that lock tables, in the order given, so that readers never queue for long
+-- behind a lock that another session holds: a try of a second, a pause, and another try. The limits
+-- can be set, for a session (PGOPTIONS='-c nyc_taxi.lock_patience=10min' in .env) or, by a
+-- superuser, for a database. Raises lock_not_available, with the holders' names.
 create or replace function raw.execute_patiently(statements text[], tables regclass[])
 returns void
 language plpgsql as $$
@@ -144,16 +144,18 @@ begin
 end
 $$;
 
+create or replace function raw.statements_to_lock(tables regclass[], mode text) returns text[]
+language sql stable as $$
+    select array(
+        select format('lock table only %s in %s mode', name, mode)
+        from unnest(tables) with ordinality as each (name, place)
+        order by place
+    )
+$$;
+
 create or replace function raw.lock_patiently(tables regclass[], mode text) returns void
 language sql as $$
-    select raw.execute_patiently(
-        array(
-            select format('lock table only %s in %s mode', name, mode)
-            from unnest(tables) with ordinality as each (name, place)
-            order by place
-        ),
-        tables
-    )
+    select raw.execute_patiently(raw.statements_to_lock(tables, mode), tables)
 $$;
 
 -- The months in which a raw table's trips begin, with the share of each, the largest first; from a
@@ -248,6 +250,19 @@ language sql stable as $$
         )
 $$;
 
+-- Raise if a view reads a month's partition, which is dropped with each load of the month.
+create or replace function raw.refuse_readers_of_a_month(parent regclass, part regclass) returns void
+language plpgsql as $$
+begin
+    if raw.dependents_of(part) is not null then
+        raise dependent_objects_still_exist using message = format(
+            '%s reads %s, which is one month''s part of %s. Drop it, or build it on %s',
+            raw.dependents_of(part), part, parent, parent
+        );
+    end if;
+end
+$$;
+
 -- Put a filled table in the place of a month's partition, in the caller's transaction: readers see
 -- the month as it was until that commits. `fresh` may be null: then the month goes.
 -- Columns that only the new table has are added to the parent, as the text that they are.
@@ -258,7 +273,6 @@ declare
     old regclass;
     existing regclass;
     added text;
-    dependents text;
 begin
     if extract(day from month) <> 1 then
         raise check_violation using message = format('%s is not the first day of a month', month);
@@ -278,14 +292,7 @@ begin
         );
     end if;
 
-    dependents := raw.dependents_of(old);
-    if dependents is not null then
-        raise dependent_objects_still_exist using message = format(
-            '%s reads %s, which is one month''s part of %s. Drop it, or build it on %s',
-            dependents, old, parent, parent
-        );
-    end if;
-
+    perform raw.refuse_readers_of_a_month(parent, old);
     added := raw.columns_to_add(parent, fresh);
 
     -- Readers need not wait for a month that only comes in addition.
@@ -315,8 +322,9 @@ end
 $$;
 
 -- The views and materialized views that read a table, or these columns of it, in words.
-create or replace function raw.dependents_of(relation regclass, columns smallint[] default null)
-returns text
+create or replace function raw.dependents_of(
+    relation regclass, columns smallint[] default null, but_for regclass[] default '{}'
+) returns text
 language sql stable as $$
     select string_agg(distinct format(
         '%s %s', case reader.relkind when 'm' then 'materialized view' else 'view' end,
@@ -330,34 +338,52 @@ language sql stable as $$
         dependency.refclassid = 'pg_class'::regclass
         and dependency.refobjid = relation
         and reader.oid <> relation
+        and reader.oid <> all(but_for)
         and (columns is null or dependency.refobjsubid = any(columns))
 $$;
 
 -- Drop this project's views that read a relation, or these columns of it, and those that read these
 -- views; returns them, for raw.put_back_views(). Somebody else's view on one of them is in the way.
-create or replace function raw.take_own_views(relation regclass, columns smallint[] default null)
-returns jsonb
+-- The statements are executed in the same attempt, after that: so everything is locked in the order
+-- in which a reader of the views locks it, and neither ends in a deadlock.
+create or replace function raw.take_own_views(
+    relation regclass, columns smallint[] default null, statements text[] default '{}'
+) returns jsonb
 language plpgsql as $$
 declare
+    readers regclass[];
+    others text;
     own record;
     taken jsonb := '[]';
 begin
+    with recursive found as (
+        select relation as reader, 0 as depth
+        union
+        select rule.ev_class::regclass, found.depth + 1
+        from found
+        inner join pg_depend as dependency
+            on dependency.refclassid = 'pg_class'::regclass and dependency.refobjid = found.reader
+        inner join pg_rewrite as rule
+            on dependency.objid = rule.oid and dependency.classid = 'pg_rewrite'::regclass
+        inner join pg_class on rule.ev_class = pg_class.oid and pg_class.relkind = 'v'
+        where
+            rule.ev_class <> found.reader
+            and raw.is_ours(rule.ev_class)
+            and (found.depth > 0 or columns is null or dependency.refobjsubid = any(columns))
+    )
+    select coalesce(array_agg(reader order by depth desc), '{}') into readers
+    from (
+        select reader, max(depth) as depth from found where depth > 0 group by reader
+    ) as deepest;
+
+    others := raw.dependents_of(relation, columns, but_for => readers);
+    if others is not null then
+        raise dependent_objects_still_exist using message = format(
+            '%s gets other columns, and %s reads %s. Drop it, build, and create it again',
+            relation, others, case when columns is null then 'it' else 'those that go' end
+        );
+    end if;
     for own in
-        with recursive readers as (
-            select relation as reader, 0 as depth
-            union
-            select rule.ev_class::regclass, readers.depth + 1
-            from readers
-            inner join pg_depend as dependency
-                on dependency.refclassid = 'pg_class'::regclass and dependency.refobjid = readers.reader
-            inner join pg_rewrite as rule
-                on dependency.objid = rule.oid and dependency.classid = 'pg_rewrite'::regclass
-            inner join pg_class on rule.ev_class = pg_class.oid and pg_class.relkind = 'v'
-            where
-                rule.ev_class <> readers.reader
-                and raw.is_ours(rule.ev_class)
-                and (readers.depth > 0 or columns is null or dependency.refobjsubid = any(columns))
-        )
         select
             pg_class.oid::regclass as reader,
             coalesce(' with (' || array_to_string(pg_class.reloptions, ', ') || ')', '') as options,
@@ -380,14 +406,15 @@ begin
                     attrelid = pg_class.oid and attnum > 0
                     and col_description(attrelid, attnum) is not null
             ) as column_comments
-        from (select reader, max(depth) as depth from readers where depth > 0 group by reader) as found
+        from unnest(readers) with ordinality as found (reader, place)
         inner join pg_class on found.reader = pg_class.oid
-        order by found.depth desc
+        order by found.place
     loop
-        if raw.dependents_of(own.reader) is not null then
+        others := raw.dependents_of(own.reader, but_for => readers);
+        if others is not null then
             raise dependent_objects_still_exist using message = format(
                 '%s has to be made again, and %s reads it. Drop it, build, and create it again',
-                own.reader, raw.dependents_of(own.reader)
+                own.reader, others
             );
         end if;
         taken := jsonb_build_object(
@@ -397,10 +424,15 @@ begin
                 format('comment on view %s is %L', own.reader, obj_description(own.reader, 'pg_class'))
             ) || coalesce(own.grants, '[]') || coalesce(own.column_comments, '[]')
         ) || taken;
-        perform raw.execute_patiently(
-            array[format('drop view %s', own.reader)], array[own.reader]
-        );
     end loop;
+    perform raw.execute_patiently(
+        array(
+            select format('drop view %s', reader)
+            from unnest(readers) with ordinality as found (reader, place)
+            order by place
+        ) || statements,
+        relation || readers
+    );
     return taken;
 end
 $$;
@@ -425,38 +457,36 @@ begin
 end
 $$;
 
--- Give a table without rows the columns and constraints of another one, in place: what reads it
--- stays. A column that goes, or changes its type, must not be read by a view.
+-- Give a table the columns and constraints of another one, in place: what reads it stays. All of its
+-- months go. A column that goes, or changes its type, must not be read by somebody else's view.
 create or replace function raw.reshape(target regclass, shape regclass) returns void
 language plpgsql as $$
 declare
-    going smallint[];
-    dependents text;
-    own_views jsonb := '[]';
+    months regclass[] := array(select inhrelid from pg_inherits where inhparent = target);
+    part regclass;
+    going smallint[] := array(
+        select mine.attnum
+        from pg_attribute as mine
+        where
+            mine.attrelid = target and mine.attnum > 0 and not mine.attisdropped
+            and not exists (
+                select from pg_attribute as wanted
+                where
+                    wanted.attrelid = shape and wanted.attname = mine.attname
+                    and wanted.attnum > 0 and not wanted.attisdropped
+                    and (wanted.atttypid, wanted.atttypmod) = (mine.atttypid, mine.atttypmod)
+            )
+    );
+    own_views jsonb;
     actions text;
 begin
-    select array_agg(mine.attnum) into going
-    from pg_attribute as mine
-    where
-        mine.attrelid = target and mine.attnum > 0 and not mine.attisdropped
-        and not exists (
-            select from pg_attribute as wanted
-            where
-                wanted.attrelid = shape and wanted.attname = mine.attname
-                and wanted.attnum > 0 and not wanted.attisdropped
-                and (wanted.atttypid, wanted.atttypmod) = (mine.atttypid, mine.atttypmod)
-        );
-    if raw.dependents_of(target, coalesce(going, '{}')) is not null then
-        own_views := raw.take_own_views(target, coalesce(going, '{}'));
-    end if;
-    dependents := raw.dependents_of(target, coalesce(going, '{}'));
-    if dependents is not null then
-        raise dependent_objects_still_exist using message = format(
-            '%s gets other columns, and %s reads those that go. Drop it, build, and create it again',
-            target, dependents
-        );
-    end if;
-    perform raw.lock_patiently(array[target], 'access exclusive');
+    own_views := raw.take_own_views(
+        target, going, raw.statements_to_lock(target || months, 'access exclusive')
+    );
+    foreach part in array months loop
+        perform raw.refuse_readers_of_a_month(target, part);
+        execute format('drop table %s', part);
+    end loop;
     select string_agg(action, ', ' order by rank, number) into actions
     from (
         select 1 as rank, 0 as number, format('drop constraint %I', mine.conname) as action
@@ -476,7 +506,7 @@ begin
                 select from pg_attribute as mine
                 where
                     mine.attrelid = target and mine.attname = wanted.attname
-                    and mine.attnum <> all(coalesce(going, '{}')) and not mine.attisdropped
+                    and mine.attnum <> all(going) and not mine.attisdropped
             )
     ) as needed;
     if actions is not null then
@@ -531,14 +561,9 @@ begin
             -- Columns go or change; only what nobody reads can be made from the beginning.
         end;
     end if;
-    own_views := raw.take_own_views(existing);
-    if raw.dependents_of(existing) is not null then
-        raise dependent_objects_still_exist using message = format(
-            '%s gets other columns, and %s reads it. Drop it, build, and create it again',
-            existing, raw.dependents_of(existing)
-        );
-    end if;
-    execute format('drop %s %s', case kind when 'v' then 'view' else 'table' end, existing);
+    own_views := raw.take_own_views(existing, statements => array[
+        format('drop %s %s', case kind when 'v' then 'view' else 'table' end, existing)
+    ]);
     execute format('create view %s as %s', name, definition);
     perform raw.put_back_views(own_views);
     return true;
@@ -565,26 +590,6 @@ begin
         execute format('insert into %s (%s) select %s from %s', target, columns, columns, fresh);
     end if;
     return differs;
-end
-$$;
-
--- Drop all months of a table.
-create or replace function raw.drop_months(parent regclass) returns void
-language plpgsql as $$
-declare
-    months regclass[] := array(select inhrelid from pg_inherits where inhparent = parent);
-    part regclass;
-begin
-    perform raw.lock_patiently(array[parent] || months, 'access exclusive');
-    foreach part in array months loop
-        if raw.dependents_of(part) is not null then
-            raise dependent_objects_still_exist using message = format(
-                '%s reads %s, which is one month''s part of %s. Drop it, or build it on %s',
-                raw.dependents_of(part), part, parent, parent
-            );
-        end if;
-        execute format('drop table %s', part);
-    end loop;
 end
 $$;
 

@@ -46,6 +46,9 @@ def start(tmp_path):
 
     yield start_run
     for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
         process.kill()
         process.wait()
 

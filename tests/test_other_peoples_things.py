@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 
 import pytest
@@ -12,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from flows.build import prepare_warehouse, relations
 from flows.errors import PipelineError
 from flows.parameters import TABLE_NAME
+from flows.settings import Settings
 from flows.warehouse import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
@@ -96,38 +99,63 @@ def views(january, query):
     query("create materialized view mine as select count(*) from trips_enriched")
 
 
-@pytest.mark.usefixtures("views")
-def test_views_stay_and_readers_find_every_table_while_months_and_models_are_built(january, query):
-    """Three readers, one of them in long transactions; a reload, then a full refresh."""
+@contextmanager
+def readers(settings: Settings, relations: Sequence[str], *pauses: float) -> Iterator[list[str]]:
+    """Readers who never stop: one for each pause, which is in seconds, at the end of a transaction.
+
+    Yields what they have read. None of them may ever see an error.
+    """
     failures, reads, done = [], [], threading.Event()
 
     def read(pause: float) -> None:
         while not done.is_set():
             try:
-                with connect(january) as connection, connection.begin():
-                    for mart in MARTS:
-                        for name in (mart, f"of_{mart}"):
-                            connection.exec_driver_sql(f"select count(*) from {name}")
-                            reads.append(name)
+                with connect(settings) as connection, connection.begin():
+                    for name in relations:
+                        connection.exec_driver_sql(f"select count(*) from {name}")
+                        reads.append(name)
                     time.sleep(pause)
             except DBAPIError as error:
                 failures.append(str(error))
 
-    readers = [threading.Thread(target=read, args=(pause,)) for pause in (0.2, 0.2, 3)]
-    for reader in readers:
-        reader.start()
+    threads = [threading.Thread(target=read, args=(pause,)) for pause in pauses]
+    for thread in threads:
+        thread.start()
     try:
+        yield reads
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+@pytest.mark.usefixtures("views")
+def test_views_stay_and_readers_find_every_table_while_months_and_models_are_built(january, query):
+    """Three readers, one of them in long transactions; a reload, then a full refresh."""
+    seen = [name for mart in MARTS for name in (mart, f"of_{mart}")]
+    with readers(january, seen, 0.2, 0.2, 3) as reads:
         for words in (f"{BUILD} --threads 4", f"{BUILD} --threads 4 --full-refresh"):
             load_file(made_up_month(JANUARY, 1_000 + len(reads)), JANUARY, allow_fewer_rows=True)
             build_by_hand(january, words)
-    finally:
-        done.set()
-        for reader in readers:
-            reader.join()
-    assert failures == []
-    assert len(reads) > 2 * len(MARTS)
+    assert len(reads) > 2 * len(seen)
     views = "select count(*) from pg_class where relname ~ '^of_|^mine$' and relkind in ('v', 'm')"
     assert query(views) == [(len(MARTS) + 1,)]
+
+
+def test_a_column_of_another_type_disturbs_no_reader_of_the_views_on_its_table(january, query):
+    query(
+        "do $$ declare own jsonb := raw.take_own_views('yellow_taxi_trips'); begin"
+        " alter table yellow_taxi_trips alter total_amount type float8;"
+        " perform raw.put_back_views(own); end $$"
+    )
+    query(
+        "update staging.built_shapes set shape = 'old' where relation = 'public.yellow_taxi_trips'"
+    )
+    with readers(january, ["trips"], 0, 0, 0, 2) as reads:
+        build_by_hand(january, "run --select yellow_taxi_trips")
+    assert len(reads) > 4
+    assert query("select pg_typeof(total_amount)::text from trips limit 1") == [("numeric",)]
 
 
 @pytest.mark.usefixtures("views")

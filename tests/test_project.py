@@ -83,7 +83,7 @@ class TestDockerCompose:
     def test_its_worker_is_that_of_make_worker_and_supervisor_runs_it_too(self):
         worker = "python -m flows.server.worker"
         assert self.services["worker"]["command"] == f"{worker} --with-healthcheck"
-        assert f"exec $(BIN)/{worker}\n" in read("Makefile")
+        assert f"exec $(BIN)/{worker} $(ARGS)\n" in read("Makefile")
         supervisor = configparser.RawConfigParser(inline_comment_prefixes=";")
         supervisor.read(ROOT / "flows/server/supervisord.conf")
         python = '"%(here)s/../../.venv/bin/python"'

@@ -30,7 +30,6 @@
             ~ "', '" ~ fresh_month(target, month) ~ "')") %}
     {% endfor %}
     {% if is_new_shape %}
-        {% do run_query("select raw.drop_months('" ~ parent ~ "')") %}
         {% do run_query("select raw.reshape('" ~ parent ~ "', '" ~ promises ~ "')") %}
         {% do remember_shape(target, ddl) %}
     {% endif %}

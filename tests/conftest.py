@@ -38,6 +38,8 @@ DATABASES = count(1)
 # A shell that starts the suite in the background has it, and all that it starts, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 BUILD = "build --exclude-resource-type unit_test"  # as flows/build.py builds
+AS_THE_FLOWS = ("--vars", '{"trips_table": "yellow_taxi_trips"}')
+QUIETLY = ("--quiet", "--no-write-json", "--log-level-file", "none")
 
 
 def free_port() -> int:
@@ -70,7 +72,7 @@ from prefect.logging.handlers import APILogHandler  # noqa: E402
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 
 from flows import settings as project  # noqa: E402
-from flows.build import PROJECT, build  # noqa: E402
+from flows.build import PROJECT, TARGETS, build  # noqa: E402
 from flows.datasets import DATASETS  # noqa: E402
 from flows.fetch import verify  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
@@ -390,6 +392,8 @@ def put_by(settings: Settings) -> Settings:
     kept = settings.model_copy(update={"db": f"test_{next(DATABASES)}"})
     run_outside_transaction(
         embedded_postgres.superuser(HOME / "postgres", settings),
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+        f" where datname = '{settings.db}'",
         f"alter database {settings.db} rename to {kept.db}",
     )
     point_to(kept)
@@ -403,6 +407,11 @@ def build_by_hand(settings: Settings, command: str = BUILD) -> str:
     return said
 
 
+def target(settings: Settings) -> Path:
+    """Where the flows have dbt parse the project, so that others need not do it again."""
+    return TARGETS / settings.db
+
+
 def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
     """Run dbt in this process, where it need not be imported again.
 
@@ -411,11 +420,12 @@ def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
     from dbt.cli.main import dbtRunner
 
     said: list[str] = []
-    where = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", HOME / "target"]
+    where = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", target(settings)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSTGRES_DB", settings.db)
         runner = dbtRunner(callbacks=[lambda event: said.append(event.info.msg)])
-        result = runner.invoke([*command.split(), *map(str, where), "--quiet"])
+        variables = () if "--vars" in command else AS_THE_FLOWS
+        result = runner.invoke([*command.split(), *map(str, where), *variables, *QUIETLY])
     return result.success, "\n".join([*said, str(result.exception or "")])
 
 
@@ -437,14 +447,14 @@ def january(warehouse, built_january) -> Settings:
     return warehouse
 
 
-def start_dbt(settings, command: str, target: Path) -> subprocess.Popen:
-    """dbt as a person starts it; it need not parse again what has been parsed for run_dbt."""
-    parsed, own = HOME / "target" / "partial_parse.msgpack", target / "partial_parse.msgpack"
-    if parsed.exists() and not own.exists():
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(parsed, own)
+def start_dbt(settings: Settings, command: str, own_target: Path) -> subprocess.Popen:
+    """dbt as a person starts it."""
+    parsed = target(settings) / "partial_parse.msgpack"
+    if parsed.exists():
+        own_target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(parsed, own_target)
     return subprocess.Popen(
-        ["dbt", *command.split(), "--target-path", target],
+        ["dbt", *command.split(), "--target-path", own_target, *AS_THE_FLOWS],
         cwd=ROOT / "dbt_project",
         env=os.environ | {"POSTGRES_DB": settings.db},
         stdout=subprocess.PIPE,

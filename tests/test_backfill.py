@@ -9,7 +9,14 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import free_port, point_to, run_query, start_service, wait_until
+from conftest import (
+    free_port,
+    put_by,
+    run_query,
+    start_service,
+    wait_until,
+    warehouse_to_build,
+)
 from made_up import made_up_month
 
 from flows.backfill import backfill, land_on_a_worker
@@ -22,14 +29,13 @@ ROWS = 1_000
 
 
 @pytest.fixture(scope="module")
-def backfilled(new_database, prefect_server, api, tmp_path_factory):
+def backfilled(prefect_server, api, tmp_path_factory):
     """What there is after two backfills of the same months.
 
     In the first one, the file of April is broken, and one of two workers is killed in the middle
     and started again. In the second one, April is mended.
     """
-    database = new_database()
-    point_to(database)
+    database = warehouse_to_build()
     folder = tmp_path_factory.mktemp("trips")
     for month in MONTHS:
         content = made_up_month(month, ROWS).read_bytes()
@@ -88,7 +94,7 @@ def backfilled(new_database, prefect_server, api, tmp_path_factory):
             worker.kill()
             worker.wait()
     return SimpleNamespace(
-        database=database,
+        database=put_by(database),
         exit_code=exit_code,
         first=runs_of("backfill")[0],
         second=second,

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import create_anew, free_port, land_made_up, point_to, run_query, wait_until
+from conftest import (
+    create_anew,
+    free_port,
+    land_made_up,
+    point_to,
+    run_query,
+    wait_until,
+    warehouse_to_build,
+)
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 
 from flows import warehouse
@@ -126,15 +134,13 @@ class TestEveryProgramOfTheEnvironment:
 class TestTheSameRowsOnEveryServer:
     @pytest.fixture(scope="class")
     @staticmethod
-    def tables(new_database, superuser) -> list[dict[str, list]]:
+    def tables(superuser) -> list[dict[str, list]]:
         """All tables of a plain and of a contrary database after the same month."""
-        both = [new_database(), new_database()]
-        settings = both[1].db
-        for name, value in CONTRARY.items():
-            run_query(superuser, f"alter database {settings} set {name} = {value}")
         contents = []
-        for database in both:
-            point_to(database)
+        for session in ({}, CONTRARY):
+            database = warehouse_to_build()
+            for name, value in session.items():
+                run_query(superuser, f"alter database {database.db} set {name} = {value}")
             ensure_warehouse()
             land_made_up(JANUARY, 2_000)
             build()

@@ -20,15 +20,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.alerts import alert
 from flows.build import build_if_needed, prepare_warehouse
-from flows.datasets import DatasetMonth, Datasets, absolute, months_asked_for, run_name
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
-from flows.months import LOOK_BACK, Months, is_open_ended, today
 from flows.parameters import TABLE_NAME, Limits, TableName
 from flows.plan import new_or_changed, present_loads
-from flows.report import report
-from flows.server.alerts import alert
-from flows.summary import Summary, summarise
+from flows.report.page import report
+from flows.report.summary import Summary, summarise
+from flows.tlc.datasets import DatasetMonth, Datasets, absolute, months_asked_for, run_name
+from flows.tlc.months import LOOK_BACK, Months, is_open_ended, today
 
 MOST_WAITED_FOR = 32  # months that are in the work pool at a time
 POLL_SECONDS = 3

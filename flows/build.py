@@ -18,14 +18,13 @@ from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from flows.datasets import DATASETS, raw_in_dbt
+from flows.alerts import alert
 from flows.errors import RETRIES, PipelineError, TransientError
 from flows.parameters import TABLE_NAME, TableName
 from flows.progress import ONLY_LOG
-from flows.raw import prepare
-from flows.server.alerts import alert
 from flows.settings import ROOT
-from flows.warehouse import (
+from flows.tlc.datasets import DATASETS, raw_in_dbt
+from flows.warehouse.connection import (
     PASSING,
     connect,
     current_url,
@@ -34,6 +33,7 @@ from flows.warehouse import (
     explained,
     warehouse_in_environment,
 )
+from flows.warehouse.schema import prepare
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -251,7 +251,7 @@ def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
     before, and a person the SQL that failed.
     """
     # Not at the top: importing dbt takes a second, and the first download need not wait for it.
-    from flows.dbt_runner import dbt_runner
+    from flows.models.runner import dbt_runner
 
     variables = json.dumps({"trips_table": table_name})
     with one_build_at_a_time(), warehouse_in_environment(warehouse):

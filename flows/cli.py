@@ -16,8 +16,8 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from flows import interrupt
-from flows.datasets import months_asked_for
 from flows.errors import PipelineError, UsageError, is_prefect_away
+from flows.tlc.datasets import months_asked_for
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -71,8 +71,8 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     Raises:
         PipelineError: Prefect's server does not answer.
     """
-    from flows.datasets import absolute
     from flows.settings import ROOT
+    from flows.tlc.datasets import absolute
 
     source = command.parameters["source"]
     parameters = command.parameters | {"source": source and absolute(source)}

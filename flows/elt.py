@@ -17,15 +17,15 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed
 
+from flows.alerts import alert
 from flows.build import build_if_needed, check_freshness, prepare_warehouse
-from flows.datasets import Datasets, months_asked_for, run_name
 from flows.land import land
-from flows.months import LOOK_BACK, Months, is_open_ended, today
 from flows.parameters import TABLE_NAME, Limits, LookBack, TableName
 from flows.plan import new_or_changed
-from flows.report import report
-from flows.server.alerts import alert
-from flows.summary import Summary, summarise
+from flows.report.page import report
+from flows.report.summary import Summary, summarise
+from flows.tlc.datasets import Datasets, months_asked_for, run_name
+from flows.tlc.months import LOOK_BACK, Months, is_open_ended, today
 
 
 @flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])

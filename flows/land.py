@@ -7,13 +7,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import DATASETS, DEFAULT, DatasetName
 from flows.errors import without_secrets
-from flows.fetch import fetch
-from flows.load import Load, load
-from flows.months import Month
 from flows.parameters import SAMPLE, Limits
-from flows.warehouse import current_url, raw_assets
+from flows.tlc.datasets import DATASETS, DEFAULT, DatasetName
+from flows.tlc.download import fetch
+from flows.tlc.months import Month
+from flows.warehouse.connection import current_url, raw_assets
+from flows.warehouse.load import Load, load
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from flows.datasets import DATASETS, DatasetMonth, months_asked_for
 from flows.errors import without_secrets
-from flows.fetch import Forbidden, Published, SourceUnavailable, probe
-from flows.laptop.postgres import ensure_server
-from flows.load import Load, latest_loads
-from flows.months import LATEST, LATEST_BY, LOOK_BACK, months_before
 from flows.parameters import SAMPLE
 from flows.progress import megabytes
 from flows.settings import read_settings
+from flows.tlc.datasets import DATASETS, DatasetMonth, months_asked_for
+from flows.tlc.download import Forbidden, Published, SourceUnavailable, probe
+from flows.tlc.months import LATEST, LATEST_BY, LOOK_BACK, months_before
+from flows.warehouse.embedded import ensure_server
+from flows.warehouse.load import Load, latest_loads
 
 AT_ONCE = 8  # requests
 REQUESTS_PER_SECOND = 30  # TLC's server answers 403 to more than it likes

@@ -73,15 +73,15 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows import settings as project  # noqa: E402
 from flows.build import PROJECT, TARGETS, build  # noqa: E402
-from flows.datasets import DATASETS  # noqa: E402
-from flows.fetch import verify  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
-from flows.laptop import postgres as embedded_postgres  # noqa: E402
-from flows.load import Load, load  # noqa: E402
 from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
 from flows.settings import Settings, read_settings  # noqa: E402
-from flows.warehouse import connect, environment_of  # noqa: E402
+from flows.tlc.datasets import DATASETS  # noqa: E402
+from flows.tlc.download import verify  # noqa: E402
+from flows.warehouse import embedded as embedded_postgres  # noqa: E402
+from flows.warehouse.connection import connect, environment_of  # noqa: E402
+from flows.warehouse.load import Load, load  # noqa: E402
 
 SLOW_FIXTURES = {"prefect_server", "own_server", "new_copy", "start"}
 

@@ -8,8 +8,8 @@ from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from werkzeug import Response
 
+from flows.alerts import alert
 from flows.errors import PipelineError, UsageError
-from flows.server.alerts import alert
 
 BLOCK = "custom-webhook/on-call"
 

@@ -10,11 +10,11 @@ from psycopg2.extensions import encrypt_password
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
 
-from flows import analyst as analysts
-from flows.analyst import add_login, ensure_analyst
 from flows.errors import PipelineError
-from flows.laptop import postgres as embedded_postgres
-from flows.warehouse import Refused, connect
+from flows.warehouse import embedded as embedded_postgres
+from flows.warehouse import roles as analysts
+from flows.warehouse.connection import Refused, connect
+from flows.warehouse.roles import add_login, ensure_analyst
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ class TestALogin:
 
     def test_comes_from_the_command_line(self, built):
         result = subprocess.run(
-            [sys.executable, "-m", "flows.analyst"], capture_output=True, text=True
+            [sys.executable, "-m", "flows.warehouse.roles"], capture_output=True, text=True
         )
         assert (result.returncode, result.stderr) == (1, "usage: make analyst NAME=anna\n")
 

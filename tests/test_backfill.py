@@ -20,7 +20,7 @@ from conftest import (
 from made_up import made_up_month
 
 from flows.backfill import backfill, land_on_a_worker
-from flows.datasets import DATASETS, DatasetMonth
+from flows.tlc.datasets import DATASETS, DatasetMonth
 
 pytestmark = pytest.mark.timeout(600)  # two workers and ten runs
 MONTHS = [date(2020, month, 1) for month in range(1, 5)]

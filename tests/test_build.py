@@ -499,7 +499,7 @@ def test_the_documentation_site_opens_in_a_browser(compiled, tmp_path):
 
 
 class TestPatches:
-    """If one of these fails, prefect-dbt has changed: the patch in flows/dbt_runner.py can go."""
+    """If one of these fails, prefect-dbt has changed: a patch in models/runner.py can go."""
 
     def test_a_nodes_thread_still_reads_all_settings_again(self):
         before = SettingsContext.get()

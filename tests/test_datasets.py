@@ -9,18 +9,18 @@ import yaml
 from pydantic import ValidationError
 
 from flows.backfill import backfill
-from flows.datasets import (
+from flows.elt import elt
+from flows.errors import PipelineError, UsageError
+from flows.land import land
+from flows.parameters import SAMPLE
+from flows.tlc.datasets import (
     DATASETS,
     SOURCES,
     datasets_of,
     months_asked_for,
     read_datasets,
 )
-from flows.elt import elt
-from flows.errors import PipelineError, UsageError
-from flows.land import land
-from flows.laptop.sample import sample_file
-from flows.parameters import SAMPLE
+from flows.tlc.sample import sample_file
 
 COPY = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow"
 TLC = "https://d37ci6vzurychx.cloudfront.net/trip-data"

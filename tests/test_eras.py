@@ -15,10 +15,10 @@ from conftest import put_by, run_dbt, run_query, warehouse_to_build
 from made_up import ERAS, JANUARY_AS_CSV, JANUARY_AS_PARQUET, OTHER_ERAS, trips_of, write
 from sqlalchemy import text
 
-from flows.datasets import DATASETS
 from flows.elt import elt
 from flows.land import land
-from flows.warehouse import connect
+from flows.tlc.datasets import DATASETS
+from flows.warehouse.connection import connect
 
 LATER = {
     f"{name}, a month later": replace(era, month=(era.month + timedelta(31)).replace(day=1))

@@ -15,10 +15,10 @@ from conftest import build_by_hand, load_file, point_to, run_query, slow_site, w
 from made_up import made_up_month
 
 from flows.errors import PipelineError
-from flows.fetch import download
-from flows.laptop import postgres as embedded_postgres
 from flows.settings import ROOT
-from flows.warehouse import connect
+from flows.tlc.download import download
+from flows.warehouse import embedded as embedded_postgres
+from flows.warehouse.connection import connect
 
 JANUARY = date(2021, 1, 1)
 OLD, NEW = 1_000, 5_000  # raw rows of January

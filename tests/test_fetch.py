@@ -13,7 +13,7 @@ from prefect import flow
 from prefect.blocks.system import Secret
 
 from flows.errors import PipelineError
-from flows.fetch import (
+from flows.tlc.download import (
     Forbidden,
     Published,
     SourceUnavailable,
@@ -25,7 +25,7 @@ from flows.fetch import (
     verify,
     with_secrets,
 )
-from flows.formats import open_content
+from flows.tlc.formats import open_content
 
 CSV = b"VendorID,passenger_count\n" + b"1,2\n" * 1_000
 PACKED = gzip.compress(CSV, mtime=0)
@@ -210,7 +210,7 @@ class TestDownload:
         assert pauses == [7]
 
     def test_a_server_that_never_answers_is_one_clear_line(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("flows.fetch.TIMEOUT", 0.2)
+        monkeypatch.setattr("flows.tlc.download.TIMEOUT", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}/trips.csv"
             with pytest.raises(SourceUnavailable, match=r"trips\.csv: timed out"):
@@ -396,7 +396,7 @@ class TestLimits:
     def test_one_that_is_too_slow_for_too_long_ends_and_can_be_resumed(
         self, prefect_server, site, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("flows.fetch.WINDOW", 0.3)
+        monkeypatch.setattr("flows.tlc.download.WINDOW", 0.3)
         head = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 5000\r\n\r\n'
         site.drips["/trips.csv"] = (head, 0.02)
         with pytest.raises(SourceUnavailable, match=r"bytes in \d+ s is too slow"):
@@ -406,7 +406,7 @@ class TestLimits:
     def test_so_does_an_answer_whose_headers_come_byte_by_byte(
         self, prefect_server, site, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("flows.fetch.WINDOW", 0.3)
+        monkeypatch.setattr("flows.tlc.download.WINDOW", 0.3)
         site.drips["/trips.csv"] = (b"HTTP/1.1 200 OK\r\nX: ", 0.02)
         with pytest.raises(SourceUnavailable):
             get(f"{site.url}/trips.csv", tmp_path)
@@ -468,7 +468,7 @@ class TestMetadataServices:
     ):
         """DNS rebinding: what was resolved for the check is not what is connected to."""
         site.pages["/trips.csv"] = (200, CSV, {})
-        monkeypatch.setattr("flows.fetch.METADATA_SERVICES", [ip_network("127.0.0.1")])
+        monkeypatch.setattr("flows.tlc.download.METADATA_SERVICES", [ip_network("127.0.0.1")])
         resolve, answers = socket.getaddrinfo, ["192.0.2.1", "127.0.0.1"]
 
         def rebind(host, *rest, **options):

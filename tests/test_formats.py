@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from made_up import HEADER
 
-from flows.datasets import DATASETS
 from flows.errors import PipelineError
-from flows.formats import (
+from flows.tlc.datasets import DATASETS
+from flows.tlc.formats import (
     BATCH,
     column_names,
     open_trip_file,
@@ -256,7 +256,7 @@ class TestCsv:
         assert aside == [(4, '5,6,"",x', "4 fields in place of 2")]
 
     def test_no_line_is_lost_between_pieces(self, opened, monkeypatch):
-        monkeypatch.setattr("flows.formats.CHUNK", 7)
+        monkeypatch.setattr("flows.tlc.formats.CHUNK", 7)
         lines = [f"{i},{i}" + ",x" * (i % 3 == 0) for i in range(100)]
         with opened("\n".join(["a,b", *lines]).encode()) as trips:
             passed, aside = sort_lines(trips)
@@ -266,7 +266,7 @@ class TestCsv:
         assert [number for number, *_ in aside] == [i + 2 for i in range(100) if i % 3 == 0]
 
     def test_a_reading_that_is_left_does_not_disturb_the_next(self, opened, monkeypatch):
-        monkeypatch.setattr("flows.formats.CHUNK", 100)
+        monkeypatch.setattr("flows.tlc.formats.CHUNK", 100)
         lines = b"".join(b"%d,x\n" % i for i in range(1_000))
         with opened(gzip.compress(b"a,b\n" + lines)) as trips:
             left = [trips.chunks() for _ in range(3)]

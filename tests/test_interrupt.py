@@ -18,7 +18,7 @@ from prefect.server.api.server import SubprocessASGIServer
 
 from flows.interrupt import MESSAGE
 from flows.settings import ROOT
-from flows.warehouse import connect
+from flows.warehouse.connection import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 SECONDS = 6  # three, and as many for a machine that is busy with other tests
@@ -172,7 +172,7 @@ def test_while_dbt_builds_the_models(warehouse, start, big_month, query):
 
 
 def test_while_the_documentation_is_made(start):
-    run = start("-m", "flows.docs")
+    run = start("-m", "flows.models.docs")
     wait_until(lambda: psutil.Process(run.pid).num_threads() > 1, 20)
     assert interrupt(run) == "stopped\n"
 

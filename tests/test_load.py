@@ -12,12 +12,12 @@ from made_up import HEADER, made_up_month
 from prefect import flow
 from sqlalchemy.exc import IntegrityError
 
-from flows.datasets import DATASETS
 from flows.errors import PipelineError
-from flows.fetch import verify
-from flows.load import Load, load
 from flows.parameters import Limits
-from flows.warehouse import connect
+from flows.tlc.datasets import DATASETS
+from flows.tlc.download import verify
+from flows.warehouse.connection import connect
+from flows.warehouse.load import Load, load
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 ROW = "1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0,0.3,11.8,2.5"
@@ -201,7 +201,7 @@ def test_a_load_that_breaks_off_leaves_what_was_there(land, query, monkeypatch):
     def break_off(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.load.swap", break_off)
+    monkeypatch.setattr("flows.warehouse.load.swap", break_off)
     with pytest.raises(KeyboardInterrupt):
         land([ROW, ROW])
     assert query("select count(*) from raw.yellow_tripdata") == [(1,)]

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from made_up import HEADER
 from prefect import flow
 
-from flows.datasets import DATASETS
 from flows.errors import PipelineError
-from flows.fetch import verify
-from flows.load import Load, load
 from flows.parameters import Limits
+from flows.tlc.datasets import DATASETS
+from flows.tlc.download import verify
+from flows.warehouse.load import Load, load
 
 MONTH = date(2021, 1, 1)
 ROW = b"1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0,0.3,11.8,2.5"

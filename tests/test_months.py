@@ -8,11 +8,11 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from pydantic import TypeAdapter
 
-from flows.datasets import DATASETS, absolute
 from flows.errors import UsageError, shorten
 from flows.land import land
-from flows.laptop.sample import sample_months
-from flows.months import Month, months_of
+from flows.tlc.datasets import DATASETS, absolute
+from flows.tlc.months import Month, months_of
+from flows.tlc.sample import sample_months
 
 TODAY = date(2026, 1, 20)
 JANUARY, FEBRUARY, MARCH = date(2021, 1, 1), date(2021, 2, 1), date(2021, 3, 1)

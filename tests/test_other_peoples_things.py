@@ -15,7 +15,7 @@ from flows.build import prepare_warehouse, relations
 from flows.errors import PipelineError
 from flows.parameters import TABLE_NAME
 from flows.settings import Settings
-from flows.warehouse import connect
+from flows.warehouse.connection import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 MARTS = (

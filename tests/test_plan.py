@@ -11,13 +11,13 @@ from made_up import made_up_month
 from werkzeug import Response
 
 from flows import plan as module
-from flows.datasets import DATASETS, DatasetMonth, months_asked_for
 from flows.elt import elt
 from flows.errors import TransientError
-from flows.fetch import fetch
 from flows.land import land
-from flows.months import months_before
 from flows.plan import new_or_changed, plan, show
+from flows.tlc.datasets import DATASETS, DatasetMonth, months_asked_for
+from flows.tlc.download import fetch
+from flows.tlc.months import months_before
 
 YELLOW = DATASETS["yellow"]
 TODAY = date.today()

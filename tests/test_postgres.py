@@ -12,12 +12,12 @@ from conftest import HOME, free_port, run_outside_transaction, run_query
 from pydantic import SecretStr
 
 from flows import settings as project
-from flows import warehouse
 from flows.errors import PipelineError
-from flows.laptop import postgres as embedded_postgres
-from flows.laptop.postgres import ensure_server, running_port, stop
 from flows.settings import Settings, read_settings
-from flows.warehouse import Refused, Unreachable, address
+from flows.warehouse import connection as warehouse
+from flows.warehouse import embedded as embedded_postgres
+from flows.warehouse.connection import Refused, Unreachable, address
+from flows.warehouse.embedded import ensure_server, running_port, stop
 
 
 def ask(settings, question: str) -> str:

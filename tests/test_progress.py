@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.progress import progress, reporting
 from flows.server import serve
 from flows.settings import ROOT
-from flows.warehouse import connect
+from flows.warehouse.connection import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 

@@ -13,9 +13,9 @@ import yaml
 from conftest import compose_script, run_query
 from pydantic import SecretStr
 
-from flows.laptop import postgres as embedded_postgres
 from flows.settings import ROOT, Settings
-from flows.warehouse import Refused, check_rights, connect
+from flows.warehouse import embedded as embedded_postgres
+from flows.warehouse.connection import Refused, check_rights, connect
 
 DEFAULTS = {
     "POSTGRES_HOST": "localhost",
@@ -180,7 +180,7 @@ def test_no_data_is_in_the_repository_but_the_sample():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
     assert "pyproject.toml" in tracked
     data = [name for name in tracked.splitlines() if name.endswith((".gz", ".parquet"))]
-    assert {str(Path(name).parent) for name in data} == {"flows/laptop/samples"}
+    assert {str(Path(name).parent) for name in data} == {"flows/tlc/samples"}
 
 
 def test_the_readme_names_only_make_targets_that_exist():

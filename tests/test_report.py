@@ -14,14 +14,14 @@ from made_up import made_up_month
 from plotly.offline import get_plotlyjs
 from sqlalchemy import text
 
-from flows import report
 from flows.build import relations
-from flows.datasets import DATASETS, DatasetMonth
+from flows.report import page as report
 from flows.report.charts import days_chart
 from flows.report.facts import Facts, read_facts
-from flows.report.words import dollars, names_of
-from flows.summary import Summary
-from flows.warehouse import connect
+from flows.report.formatting import dollars, names_of
+from flows.report.summary import Summary
+from flows.tlc.datasets import DATASETS, DatasetMonth
+from flows.warehouse.connection import connect
 
 JANUARY, MARCH = date(2021, 1, 1), date(2021, 3, 1)
 NASTY = "<script>alert('zone')</script> | & \"Co\""

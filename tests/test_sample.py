@@ -7,12 +7,12 @@ import pytest
 from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
 from made_up import made_up_month
 
-from flows.datasets import DATASETS, months_asked_for
 from flows.errors import UsageError
-from flows.formats import open_trip_file
 from flows.land import land
-from flows.laptop.sample import FOLDER, sample_file, sample_months
 from flows.parameters import SAMPLE
+from flows.tlc.datasets import DATASETS, months_asked_for
+from flows.tlc.formats import open_trip_file
+from flows.tlc.sample import FOLDER, sample_file, sample_months
 
 MARCH = date(2020, 3, 1)
 SAMPLES = [(dataset, month) for dataset in DATASETS for month in sample_months(dataset)]

@@ -7,11 +7,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from flows.datasets import absolute
 from flows.errors import PipelineError, shorten, without_secrets
-from flows.fetch import fetch, file_name
 from flows.settings import ROOT
-from flows.warehouse import connect
+from flows.tlc.datasets import absolute
+from flows.tlc.download import fetch, file_name
+from flows.warehouse.connection import connect
 
 SPELLINGS = (str, quote, quote_plus, lambda text: json.dumps(text)[1:-1])
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up import HEADER
 
-from flows.warehouse import connect
+from flows.warehouse.connection import connect
 
 JANUARY = date(2021, 1, 1)
 GOOD = {

@@ -24,13 +24,13 @@ from conftest import (
 )
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 
-from flows import warehouse
 from flows.build import build
 from flows.environment import ROOT, SESSION, SESSION_OPTIONS
 from flows.errors import PipelineError, TransientError
-from flows.laptop import postgres as embedded_postgres
 from flows.settings import Settings, read_settings
-from flows.warehouse import (
+from flows.warehouse import connection as warehouse
+from flows.warehouse import embedded as embedded_postgres
+from flows.warehouse.connection import (
     BLOCK_NAME,
     Refused,
     Unreachable,
@@ -487,7 +487,7 @@ class TestTls:
 
     @pytest.mark.skipif(not shutil.which("psql"), reason="there is no psql with TLS")
     def test_it_serves_psql_too(self, verified):
-        command = [sys.executable, "-m", "flows.laptop.postgres", "psql", "-Atc", r"\conninfo"]
+        command = [sys.executable, "-m", "flows.warehouse.embedded", "psql", "-Atc", r"\conninfo"]
         result = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
         assert "SSL" in result.stdout or "TLS" in result.stdout, result.stderr
 
@@ -655,5 +655,5 @@ class TestSettings:
 
 def test_psql_needs_no_prefect(postgres):
     """It answers at once."""
-    code = "import sys, flows.laptop.postgres; print('prefect' in sys.modules)"
+    code = "import sys, flows.warehouse.embedded; print('prefect' in sys.modules)"
     assert python(code) == "False"

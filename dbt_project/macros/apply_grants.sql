@@ -1,6 +1,6 @@
 {# Of the roles that `grants:` names, those that exist and are marked as this project's own: the
    project works without the role `analyst`, and gives nothing to a stranger of that name. Nothing
-   is revoked: people grant what they own to colleagues. (flows/analyst.py makes the role.) #}
+   is revoked: people grant what they own to colleagues. (flows/warehouse/roles.py makes the role.) #}
 {% macro postgres__apply_grants(relation, grant_config, should_revoke) %}
     {% if grant_config and execute %}
         {% for privilege, roles in grant_config.items() %}

@@ -3,7 +3,7 @@
 
     Like incremental_by_month, with millions of rows per month: each month that has changed is
     filled by a `create table as` of its own, which PostgreSQL runs in parallel; then all of them
-    take the places of the old ones, by raw.swap_month() (flows/raw.sql), in one transaction with
+    take the places of the old ones, by raw.swap_month() (flows/warehouse/schema.sql), in one transaction with
     the memory of what was built. Readers see the months as they were until it commits. What the
     contract promises of each row is checked while a partition is still apart.
 -#}

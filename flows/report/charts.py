@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from flows.report.facts import Facts
-from flows.report.words import count, dollars, hour_of, month_after, part, runs_of
+from flows.report.formatting import count, dollars, hour_of, month_after, part, runs_of
 
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 LONGEST_LABEL = 46  # characters that fit on a phone

@@ -6,8 +6,8 @@ from datetime import date
 import pandas as pd
 from sqlalchemy import Connection, text
 
-from flows.datasets import DATASETS, Dataset
-from flows.report.words import about_samples
+from flows.report.formatting import about_samples
+from flows.tlc.datasets import DATASETS, Dataset
 
 
 @dataclass(frozen=True)

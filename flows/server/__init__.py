@@ -1,1 +1,1 @@
-"""Prefect flows that land TLC's taxi trips in PostgreSQL and have dbt build the models."""
+"""What a team's server runs: Prefect's server, its deployments and workers."""

@@ -17,10 +17,10 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from flows.errors import PipelineError
-from flows.load import LIMIT
 from flows.server.worker import WORK_POOL
 from flows.settings import ROOT, read_settings
-from flows.warehouse import ensure_warehouse
+from flows.warehouse.connection import ensure_warehouse
+from flows.warehouse.load import LIMIT
 
 HERE = Path(__file__).parent
 LOADS_AT_ONCE = 4  # each keeps a core of PostgreSQL's busy

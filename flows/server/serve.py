@@ -26,11 +26,11 @@ from prefect.settings import (
 )
 
 from flows.errors import PipelineError
-from flows.laptop.postgres import ensure_server
-from flows.server.database import ensure_database
 from flows.server.deploy import deploy
+from flows.server.prefect_database import ensure_database
 from flows.server.worker import WORK_POOL, answers
 from flows.settings import ENV_FILE, ROOT, read_settings, remember
+from flows.warehouse.embedded import ensure_server
 
 FOLDER = ROOT / "data" / "serve"
 PROCESS_FILE = FOLDER / "supervisord.pid"

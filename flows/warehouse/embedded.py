@@ -8,7 +8,7 @@ The role of the settings owns its database and nothing more. The superuser makes
 else only a superuser can; its password is in the data folder, where only the server's user can
 read it.
 
-    python -m flows.laptop.postgres start | stop | delete [--yes] | psql [its arguments]
+    python -m flows.warehouse.embedded start | stop | delete [--yes] | psql [its arguments]
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from sqlalchemy import URL
 from flows import settings as project
 from flows.errors import PipelineError, first_line
 from flows.settings import ROOT, Settings, read_settings, remember
-from flows.warehouse import (
+from flows.warehouse.connection import (
     BUSY,
     Refused,
     Unreachable,
@@ -528,7 +528,7 @@ def main() -> None:
         case ["psql", *arguments]:
             psql(arguments)
         case _:
-            sys.exit("usage: python -m flows.laptop.postgres start | stop | delete | psql [...]")
+            sys.exit("usage: python -m flows.warehouse.embedded start | stop | delete | psql [...]")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from flows.errors import UsageError, shorten
-from flows.laptop.sample import sample_file, sample_months
 from flows.parameters import SAMPLE
+from flows.tlc.sample import sample_file, sample_months
 
 FIRST_MONTH = date(2009, 1, 1)  # TLC has published nothing about the time before
 DEFAULT_MONTH = "2021-01"  # that of the classic notes

@@ -12,12 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL, text
 
 from flows.build import Build
-from flows.datasets import DatasetMonth
 from flows.errors import RETRIES
 from flows.land import Landed
 from flows.progress import ONLY_LOG, reporting
-from flows.report.words import about_samples
-from flows.warehouse import address, connect
+from flows.report.formatting import about_samples
+from flows.tlc.datasets import DatasetMonth
+from flows.warehouse.connection import address, connect
 
 ACCOUNTING = text(
     "select dataset, to_char(source_month, 'YYYY-MM') as month, raw_rows, trips,"

@@ -1,6 +1,6 @@
 """The models' documentation, made by dbt and shown in a browser until Ctrl-C.
 
-python -m flows.docs
+python -m flows.models.docs
 """
 
 import sys

@@ -19,15 +19,15 @@ from prefect.concurrency.sync import concurrency
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from flows.datasets import Dataset
 from flows.errors import RETRIES, PipelineError, first_line
-from flows.fetch import SourceFile
-from flows.formats import TripFile, open_trip_file
 from flows.interrupt import hidden_signal
 from flows.parameters import Limits
 from flows.progress import ONLY_LOG, Advance, progress, reporting
-from flows.raw import OWN_COLUMNS, prepare
-from flows.warehouse import connect, driver_of, explained
+from flows.tlc.datasets import Dataset
+from flows.tlc.download import SourceFile
+from flows.tlc.formats import TripFile, open_trip_file
+from flows.warehouse.connection import connect, driver_of, explained
+from flows.warehouse.schema import OWN_COLUMNS, prepare
 
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
 ROWS_BETWEEN_REPORTS = 500_000

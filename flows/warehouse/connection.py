@@ -97,8 +97,8 @@ def ensure_warehouse() -> None:
     Raises:
         PipelineError: no warehouse answers and none can be started, or it lacks what is needed.
     """
-    from flows.analyst import ensure_analyst
-    from flows.laptop.postgres import ensure_server
+    from flows.warehouse.embedded import ensure_server
+    from flows.warehouse.roles import ensure_analyst
 
     settings = read_settings()
     if settings.block is None:

@@ -1,6 +1,6 @@
 """The role `analyst`: who is a member of it reads the marts and the dictionary, and nothing else.
 
-    python -m flows.analyst anna
+    python -m flows.warehouse.roles anna
 
 makes a login for one person. A login that people share would let each of them change its password
 and its settings for all: PostgreSQL allows that to every role. The role itself does not log in.
@@ -20,8 +20,8 @@ from psycopg2.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
 
 from flows.errors import PipelineError, first_line
-from flows.laptop.postgres import administrator
-from flows.warehouse import connect, current_url, driver_of
+from flows.warehouse.connection import connect, current_url, driver_of
+from flows.warehouse.embedded import administrator
 
 ANALYST = "analyst"
 MARK = "nyc-taxi-elt: reads the marts"

@@ -8,10 +8,10 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from flows.datasets import DATASETS, Dataset
 from flows.errors import PipelineError, TransientError
+from flows.tlc.datasets import DATASETS, Dataset
 
-DEFINITIONS = Path(__file__).with_name("raw.sql").read_text()
+DEFINITIONS = Path(__file__).with_name("schema.sql").read_text()
 COLUMNS = {dataset.raw_table: dataset.columns for dataset in DATASETS.values()}
 VERSION = hashlib.sha256((DEFINITIONS + repr(COLUMNS)).encode()).hexdigest()[:12]
 MARK = "(nyc-taxi-elt)"  # ends the comment of each table and view that is ours

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonVal
 from pydantic.dataclasses import dataclass
 
 from flows.errors import PipelineError, UsageError, is_url, shorten
-from flows.laptop.sample import sample_file
-from flows.months import FIRST_MONTH, LOOK_BACK, is_open_ended, months_of, today
 from flows.parameters import SAMPLE, TABLE_NAME
 from flows.settings import ROOT, read_settings
+from flows.tlc.months import FIRST_MONTH, LOOK_BACK, is_open_ended, months_of, today
+from flows.tlc.sample import sample_file
 
 Month = Annotated[date, BeforeValidator(lambda text: date.fromisoformat(f"{text}-01"))]
 SOURCES = ROOT / "dbt_project" / "models" / "staging" / "tlc" / "_tlc__sources.yml"
@@ -137,7 +137,7 @@ def months_asked_for(
 
     Args:
         datasets: The name of one, or `all`. None: the one in the source's name, or else yellow.
-        months: As for `flows.months.months_of`. Of all datasets, each has those of its time.
+        months: As for `flows.tlc.months.months_of`. Of all datasets, each has those of its time.
         source: As for `months_of`; for several datasets, `{dataset}` in it stands for the dataset.
         today: The day from which `latest` counts.
         look_back: How many published months `latest` means.

@@ -1,7 +1,7 @@
 -- A role, a database that it owns, and nothing more for anyone: what a superuser makes once in a
--- PostgreSQL that is this project's own. flows/laptop/postgres.py and docker-compose.yml run it.
+-- PostgreSQL that is this project's own. flows/warehouse/embedded.py and docker-compose.yml run it.
 --
---     ROLE=root PASSWORD=… DATABASE=ny_taxi psql --file flows/laptop/database.sql
+--     ROLE=root PASSWORD=… DATABASE=ny_taxi psql --file flows/warehouse/database.sql
 --
 -- It can be run again: it makes what is missing, and sets the password.
 \set ON_ERROR_STOP on
@@ -18,7 +18,7 @@ where not exists (select from pg_roles where rolname = :'role') \gexec
 alter role :"role" login password :'password';
 -- The server limits temporary files for everyone; the builds of this role sort whole years.
 alter role :"role" set temp_file_limit = -1;
--- Below, dbt's grants, and flows/analyst.py: who reads is a member of this role.
+-- Below, dbt's grants, and flows/warehouse/roles.py: who reads is a member of this role.
 select 'create role analyst nologin'
 where not exists (select from pg_roles where rolname = 'analyst') \gexec
 comment on role analyst is 'nyc-taxi-elt: reads the marts';

@@ -1,5 +1,5 @@
 -- The raw schema: TLC's files as text, the audit of their loads, and the swap of a month, which the
--- loader and dbt's trips tables share. flows/raw.py runs this file; each statement may run again.
+-- loader and dbt's trips tables share. flows/warehouse/schema.py runs this file; each statement may run again.
 --
 -- A relation whose comment ends with `(nyc-taxi-elt)` is this project's. Nothing else is touched.
 

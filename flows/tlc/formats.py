@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from flows.datasets import RESERVED
 from flows.errors import PipelineError
+from flows.tlc.datasets import RESERVED
 
 MOST_COLUMNS = 1_600 - 3  # PostgreSQL's limit for a table, less the loader's own columns
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short

@@ -31,9 +31,9 @@ from prefect.blocks.system import Secret
 from prefect.cache_policies import TASK_SOURCE, CachePolicy
 
 from flows.errors import RETRIES, PipelineError, TransientError, is_url, without_secrets
-from flows.formats import open_content, open_trip_file, readable
 from flows.progress import megabytes, progress
 from flows.settings import ROOT
+from flows.tlc.formats import open_content, open_trip_file, readable
 
 FOLDER = ROOT / "data" / "downloads"
 MAX_GIGABYTES = 10.0  # TLC's largest month has 2.5 as CSV

@@ -1,0 +1,1 @@
+"""The models: dbt, as Python runs it."""

@@ -1,0 +1,197 @@
+"""Report: a page that shows what the warehouse holds, and its tables as an artifact.
+
+Plotly's JavaScript is in the page, so that it opens without a network.
+"""
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.progress import ONLY_LOG, reporting
+from flows.report.charts import COLOURS, WEEKDAYS, charts, theme
+from flows.report.facts import Facts, read_facts
+from flows.report.formatting import count, dollars, hour_of, names_of, part, percent
+from flows.settings import ROOT
+from flows.warehouse.connection import address, connect, current_url
+
+PAGE = ROOT / "data" / "report.html"
+OF_TEXT = {"Month", "Name", "What is wrong", "Flag"}  # columns of the tables; others are numbers
+
+
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+def report(table_name: str) -> Path:
+    """Draw what the warehouse holds on a page, its tables in an artifact; return the page's path.
+
+    A page that is made of the same months by the same code stays as it is: years of months take
+    seconds to sum up.
+
+    Args:
+        table_name: The name of the analysts' table of yellow-taxi trips.
+    """
+    made_of = hash_of_what_it_is_made_of(table_name)
+    if PAGE.exists() and made_of in PAGE.read_text(encoding="utf-8"):
+        get_run_logger().info("report: %s is up to date", PAGE, extra=ONLY_LOG)
+        return PAGE
+    with connect() as connection:
+        found = read_facts(connection)
+    write(page(found, table_name, made_of))
+    with reporting():
+        create_markdown_artifact(
+            markdown(found), key="report", description=f"The tables of the page {PAGE}"
+        )
+    get_run_logger().info("report: %s", PAGE, extra=ONLY_LOG)
+    return PAGE
+
+
+def hash_of_what_it_is_made_of(table_name: str) -> str:
+    """A hash of the warehouse's address, of its loads and models, and of this code."""
+    with connect() as connection:
+        built = connection.exec_driver_sql(
+            "select string_agg(concat_ws(' ', relation, dataset, source_month, load_id), ','"
+            " order by relation, dataset, source_month),"
+            " (select project from staging.built_projects where trips_table = %s)"
+            " from staging.built_months",
+            (table_name,),
+        ).one()
+    digest = hashlib.sha256(f"{address(current_url())} {table_name} {built}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.*")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def write(content: str) -> None:
+    """Replace the page, at once: nobody gets to see half of one."""
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="report-", dir=PAGE.parent) as folder:
+        unfinished = Path(folder) / PAGE.name
+        unfinished.write_text(content, encoding="utf-8")
+        unfinished.rename(PAGE)
+
+
+def page(found: list[Facts], table_name: str, made_of: str) -> str:
+    """The page, as HTML: a part for each dataset that is there."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters |= {"count": count, "dollars": dollars, "percent": percent}
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # JavaScript reads no NaN
+    return environment.get_template("page.html.j2").render(
+        parts=[part_of(facts, table_name) for facts in found],
+        title=title_of(found),
+        written=datetime.now(UTC),
+        made_of=made_of,
+        of_text=OF_TEXT,
+        plotly=get_plotlyjs(),
+        charts={name: chart for facts in found for name, chart in charts(facts).items()},
+        themes={name: theme(name) for name in COLOURS},
+    )
+
+
+def part_of(facts: Facts, table_name: str) -> dict[str, Any]:
+    """What the page says of a dataset."""
+    days, hours = facts.days, facts.hours.to_numpy()
+    weekday, hour = divmod(int(hours.argmax()), hours.shape[1])
+    return {
+        "facts": facts,
+        "dataset": facts.dataset,
+        "totals": facts.totals,
+        "table_name": facts.dataset.table_called(table_name),
+        "months": names_of(facts.months),
+        "busiest_day": None if days.empty else days.iloc[int(days["trips"].argmax())],
+        "busiest_hour": f"{WEEKDAYS[weekday]}, {hour_of(hour)}",
+        "most_in_an_hour": hours.max(),
+        "accounting": accounting_table(facts),
+        "flags": flags_table(facts),
+    }
+
+
+def title_of(found: list[Facts]) -> str:
+    """What the page is about."""
+    if len(found) == 1:
+        return f"{found[0].dataset.title}, {names_of(found[0].months)}"
+    return "New York's trips" if found else "New York's trips: no month yet"
+
+
+def markdown(found: list[Facts]) -> str:
+    """The tables for the artifact."""
+    link = f"[The page with the charts]({PAGE.as_uri()})"
+    return "\n\n".join([f"# {title_of(found)}", link, *map(markdown_of, found)])
+
+
+def markdown_of(facts: Facts) -> str:
+    """The tables of a dataset."""
+    tables = {
+        "Where trips begin": ranking_table(facts.zones, facts.totals["trips"]),
+        "Where trips go": ranking_table(facts.zone_pairs, facts.totals["trips"]),
+        "How they are paid": ranking_table(facts.payments, facts.totals["trips"]),
+        "What became of the raw rows": accounting_table(facts),
+        "Implausible trips": flags_table(facts),
+    }
+    if "ways of payment" in facts.lacks:
+        del tables["How they are paid"]
+    return "\n\n".join(
+        [
+            f"## {facts.dataset.title}, {names_of(facts.months)}",
+            *([f"**{facts.about_samples}**"] if facts.samples else []),
+            *([f"Not in these files: {', '.join(facts.lacks)}."] if facts.lacks else []),
+            *(f"### {title}\n\n{markdown_table(table)}" for title, table in tables.items()),
+        ]
+    )
+
+
+def accounting_table(facts: Facts) -> pd.DataFrame:
+    """What became of each month's raw rows, and of all, as text."""
+    names = [f"{month:%B %Y}{' (sample)' * (month in facts.samples)}" for month in facts.months]
+    counts = facts.accounting.drop(columns=["source_month", "is_sample"])
+    counts.columns = pd.Index(
+        ["Raw rows", "Trips", "Zero passengers", "Rejected", "Malformed lines"]
+    )
+    shown = pd.concat([counts, counts.sum().to_frame().T]).map(count)
+    shown.insert(0, "Month", [*names, f"All months{' (with samples)' * bool(facts.samples)}"])
+    return shown
+
+
+def flags_table(facts: Facts) -> pd.DataFrame:
+    """How many trips are implausible, and in what way, as text."""
+    trips, flags = facts.totals["trips"], facts.flags
+    return pd.DataFrame(
+        {
+            "What is wrong": flags["meaning"],
+            "Trips": flags["trips"].map(count),
+            "Share": [part(n, trips, 2) for n in flags["trips"]],
+            "Flag": flags["flag"],
+        }
+    )
+
+
+def ranking_table(ranked: pd.DataFrame, all_trips: int) -> pd.DataFrame:
+    """What `charts.ranking` draws, as text."""
+    return pd.DataFrame(
+        {
+            "Name": ranked["title"],
+            "Trips": ranked["trips"].map(count),
+            "Share": [part(n, all_trips) for n in ranked["trips"]],
+            "Revenue": ranked["revenue"].map(dollars),
+        }
+    )
+
+
+def markdown_table(shown: pd.DataFrame) -> str:
+    """A table of text as Markdown, which shows the text as it is."""
+
+    def escaped(cell: str) -> str:
+        return re.sub(r"([|_*`\[\]])", r"\\\1", escape(cell, quote=False))
+
+    sides = ["left" if name in OF_TEXT else "right" for name in shown]
+    return shown.map(escaped).to_markdown(index=False, disable_numparse=True, colalign=sides)

@@ -61,12 +61,13 @@ from prefect import flow  # noqa: E402
 
 from flows.build import FAILED, TABLE_NAME, dbt_on  # noqa: E402
 from flows.parameters import Limits  # noqa: E402
+from flows.prepare import ensure_warehouse  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
 from flows.settings import read_settings  # noqa: E402
 from flows.tlc.datasets import DATASETS  # noqa: E402
 from flows.tlc.download import SourceFile, verify  # noqa: E402
 from flows.warehouse import embedded as embedded_postgres  # noqa: E402
-from flows.warehouse.connection import connect, ensure_warehouse  # noqa: E402
+from flows.warehouse.connection import connect  # noqa: E402
 from flows.warehouse.load import load  # noqa: E402
 
 ROWS = 1_369_765  # of yellow_tripdata_2021-01

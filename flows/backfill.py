@@ -21,10 +21,11 @@ from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.alerts import alert
-from flows.build import build_if_needed, prepare_warehouse
+from flows.build import build_if_needed
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
 from flows.parameters import TABLE_NAME, Limits, TableName
 from flows.plan import new_or_changed, present_loads
+from flows.prepare import prepare_warehouse
 from flows.report.page import report
 from flows.report.summary import Summary, summarise
 from flows.tlc.datasets import DatasetMonth, Datasets, absolute, months_asked_for, run_name

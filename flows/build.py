@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg2
-import yaml
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL
@@ -20,27 +18,23 @@ from sqlalchemy.exc import DBAPIError
 
 from flows.alerts import alert
 from flows.errors import RETRIES, PipelineError, TransientError
+from flows.models.state import relations
 from flows.parameters import TABLE_NAME, TableName
 from flows.progress import ONLY_LOG
-from flows.settings import ROOT
+from flows.settings import PROJECT, ROOT
 from flows.tlc.datasets import DATASETS, raw_in_dbt
 from flows.warehouse.connection import (
     PASSING,
     connect,
     current_url,
-    driver_of,
-    ensure_warehouse,
-    explained,
     warehouse_in_environment,
 )
-from flows.warehouse.schema import prepare
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
 
     Dbt = Callable[..., list[NodeResult]]
 
-PROJECT = ROOT / "dbt_project"
 TARGETS = ROOT / "data" / "dbt"  # what dbt compiles, in a folder for each database
 LONGEST_MESSAGE = 500  # characters of what dbt says of one node
 FAILED = ("error", "fail", "runtime error")
@@ -162,34 +156,6 @@ def fingerprint() -> str:
         if not any(path.is_relative_to(output) for output in outputs):
             digest.update(f"{path.relative_to(PROJECT)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-def prepare_warehouse(table_name: str) -> None:
-    """Ensure a warehouse that may be written to, and in which nothing is in the models' way.
-
-    Raises:
-        PipelineError: there is none, or something in it is in the way; nothing has been written.
-    """
-    ensure_warehouse()
-    with connect() as connection:
-        driver = driver_of(connection)
-        try:
-            with driver, driver.cursor() as cursor:
-                prepare(cursor, relations(table_name))
-        except psycopg2.Error as error:
-            raise explained(error, "the raw schema can't be made") from None
-
-
-def relations(table_name: str) -> list[str]:
-    """The tables and views that dbt makes, each as `schema.name`."""
-    project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())
-    models, seeds = project["models"]["nyc_taxi"], project["seeds"]["nyc_taxi"]
-    found = [f"{seeds['+schema']}.{path.stem}" for path in PROJECT.glob("seeds/*.csv")]
-    for path in PROJECT.glob("models/*/**/*.sql"):
-        folder = path.relative_to(PROJECT / "models").parts[0]
-        name = table_name if path.stem == TABLE_NAME else path.stem
-        found.append(f"{models[folder]['+schema']}.{name}")
-    return found
 
 
 @task(name="dbt build", task_run_name="dbt build", cache_policy=NO_CACHE, **RETRIES)

@@ -18,10 +18,11 @@ from prefect import State, flow
 from prefect.states import Completed
 
 from flows.alerts import alert
-from flows.build import build_if_needed, check_freshness, prepare_warehouse
+from flows.build import build_if_needed, check_freshness
 from flows.land import land
 from flows.parameters import TABLE_NAME, Limits, LookBack, TableName
 from flows.plan import new_or_changed
+from flows.prepare import prepare_warehouse
 from flows.report.page import report
 from flows.report.summary import Summary, summarise
 from flows.tlc.datasets import Datasets, months_asked_for, run_name

@@ -12,7 +12,9 @@ from flows.errors import PipelineError
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-__all__ = ["ENV_FILE", "ROOT", "Settings", "read_settings", "remember"]
+__all__ = ["ENV_FILE", "PROJECT", "ROOT", "Settings", "read_settings", "remember"]
+
+PROJECT = ROOT / "dbt_project"
 
 
 class Settings(BaseSettings):

@@ -72,11 +72,11 @@ from prefect.logging.handlers import APILogHandler  # noqa: E402
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 
 from flows import settings as project  # noqa: E402
-from flows.build import PROJECT, TARGETS, build  # noqa: E402
+from flows.build import TARGETS, build  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
 from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
-from flows.settings import Settings, read_settings  # noqa: E402
+from flows.settings import PROJECT, Settings, read_settings  # noqa: E402
 from flows.tlc.datasets import DATASETS  # noqa: E402
 from flows.tlc.download import verify  # noqa: E402
 from flows.warehouse import embedded as embedded_postgres  # noqa: E402

@@ -32,10 +32,10 @@ from prefect_dbt import PrefectDbtRunner
 from prefect_dbt.core._tracker import NodeTaskTracker
 from prefect_dbt.core.runner import execute_dbt_node
 
-from flows.build import PROJECT, TARGETS, build, is_up_to_date
+from flows.build import TARGETS, build, is_up_to_date
 from flows.errors import PipelineError, UsageError, log_each_failure_once
 from flows.parameters import check_table_name
-from flows.settings import ROOT
+from flows.settings import PROJECT, ROOT
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 ROWS = 20_000  # of January in the built warehouse; February has 4,000

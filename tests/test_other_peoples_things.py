@@ -11,9 +11,10 @@ from conftest import BUILD, build_by_hand, load_file, run_dbt
 from made_up import made_up_month
 from sqlalchemy.exc import DBAPIError
 
-from flows.build import prepare_warehouse, relations
 from flows.errors import PipelineError
+from flows.models.state import relations
 from flows.parameters import TABLE_NAME
+from flows.prepare import prepare_warehouse
 from flows.settings import Settings
 from flows.warehouse.connection import connect
 

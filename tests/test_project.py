@@ -13,9 +13,10 @@ import yaml
 from conftest import compose_script, run_query
 from pydantic import SecretStr
 
+from flows.prepare import check_rights
 from flows.settings import ROOT, Settings
 from flows.warehouse import embedded as embedded_postgres
-from flows.warehouse.connection import Refused, check_rights, connect
+from flows.warehouse.connection import Refused, connect
 
 DEFAULTS = {
     "POSTGRES_HOST": "localhost",

@@ -14,7 +14,7 @@ from made_up import made_up_month
 from plotly.offline import get_plotlyjs
 from sqlalchemy import text
 
-from flows.build import relations
+from flows.models.state import relations
 from flows.report import page as report
 from flows.report.charts import days_chart
 from flows.report.facts import Facts, read_facts

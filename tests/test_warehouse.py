@@ -27,6 +27,7 @@ from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDr
 from flows.build import build
 from flows.environment import ROOT, SESSION, SESSION_OPTIONS
 from flows.errors import PipelineError, TransientError
+from flows.prepare import check_rights, ensure_warehouse
 from flows.settings import Settings, read_settings
 from flows.warehouse import connection as warehouse
 from flows.warehouse import embedded as embedded_postgres
@@ -34,10 +35,8 @@ from flows.warehouse.connection import (
     BLOCK_NAME,
     Refused,
     Unreachable,
-    check_rights,
     connect,
     current_url,
-    ensure_warehouse,
     explained,
     load_block,
     url_of,

@@ -8,9 +8,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from flows import interrupt
-from flows.settings import ROOT
+from flows.settings import PROJECT
 
-PROJECT = ROOT / "dbt_project"
 ADDRESS = ("127.0.0.1", 8081)
 
 

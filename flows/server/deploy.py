@@ -17,9 +17,9 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from flows.errors import PipelineError
+from flows.prepare import ensure_warehouse
 from flows.server.worker import WORK_POOL
 from flows.settings import ROOT, read_settings
-from flows.warehouse.connection import ensure_warehouse
 from flows.warehouse.load import LIMIT
 
 HERE = Path(__file__).parent

@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # importing Prefect takes seconds, and `make psql` needs none
 
 BLOCK_NAME = "postgres-connector"
 OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came with 16
-SCHEMAS = ("raw", "staging", "trip_months", "public")  # what the flows and dbt write into
 
 # The messages of a server that is there, but not ready at this moment. While connecting, messages
 # are all there is: libpq hands no SQLSTATE on. dbt hands on nothing else at any time.
@@ -56,29 +55,6 @@ LASTING_CODES = {
 }
 CONNECT_ARGS = {"connect_timeout": 10, "application_name": "nyc-taxi-elt"}
 
-# What is missing of the rights that the project needs, as the statements that give them.
-MISSING_RIGHTS = """
-with schemas as (
-    select name, to_regnamespace(name) as id from unnest(%s) as name
-)
-select
-    format(
-        'grant %%s on database %%I to %%I',
-        string_agg(privilege, ', '), current_database(), current_user
-    )
-from (values ('create'), ('temporary')) as needed (privilege)
-where
-    not has_database_privilege(current_database(), privilege)
-    and (privilege <> 'create' or exists (select from schemas where id is null))
-having count(*) > 0
-union all
-select format('grant usage, create on schema %%I to %%I', name, current_user)
-from schemas
-where
-    id is not null
-    and not (has_schema_privilege(id, 'usage') and has_schema_privilege(id, 'create'))
-"""
-
 
 class Unreachable(TransientError):
     """No server answers at an address, or it is not ready."""
@@ -86,26 +62,6 @@ class Unreachable(TransientError):
 
 class Refused(PipelineError):
     """A server answers, and does not let us in."""
-
-
-def ensure_warehouse() -> None:
-    """Ensure that a warehouse answers which the flows may write to; the first step of a run.
-
-    The settings decide which one it is, and Prefect's block `postgres-connector` is written from
-    them, for flows of other projects; where POSTGRES_BLOCK names a block, that one decides.
-
-    Raises:
-        PipelineError: no warehouse answers and none can be started, or it lacks what is needed.
-    """
-    from flows.warehouse.embedded import ensure_server
-    from flows.warehouse.roles import ensure_analyst
-
-    settings = read_settings()
-    if settings.block is None:
-        save_block(ensure_server(settings))
-    with connect() as connection:
-        check_rights(connection)
-        ensure_analyst(connection)
 
 
 def current_url() -> URL:
@@ -129,28 +85,6 @@ def load_block(name: str) -> "SqlAlchemyConnector":
             f"POSTGRES_BLOCK is {name!r}: {first_line(error)}. Create it in Prefect's UI as a "
             "SqlAlchemyConnector, or take the setting out"
         ) from None
-
-
-def save_block(settings: Settings) -> None:
-    """Write the Prefect block `postgres-connector`, unless it says the same already."""
-    from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
-
-    try:
-        if url_of(load_block(BLOCK_NAME)) == settings.url:
-            return
-    except PipelineError:  # it does not exist, or is not PostgreSQL's
-        pass
-    block = SqlAlchemyConnector(
-        connection_info=ConnectionComponents(
-            driver=SyncDriver.POSTGRESQL_PSYCOPG2,
-            username=settings.user,
-            password=settings.password,
-            host=settings.host,
-            port=settings.port,
-            database=settings.db,
-        )
-    )
-    block.save(BLOCK_NAME, overwrite=True, _sync=True)
 
 
 def url_of(block: "SqlAlchemyConnector") -> URL:
@@ -298,20 +232,6 @@ def check_server(connection: Connection, url: URL) -> None:
         cursor.execute("select current_setting('nyc_taxi.session', true)")
         if cursor.fetchone() != ("pinned",):
             raise PipelineError(no_poolers(url, "options are ignored"))
-
-
-def check_rights(connection: Connection) -> None:
-    """Raise a `PipelineError` if the role may not write where the flows and dbt do.
-
-    Asked before anything is written. The message has the statements that give what is missing.
-    """
-    missing = connection.exec_driver_sql(MISSING_RIGHTS, (list(SCHEMAS),)).scalars().all()
-    connection.rollback()
-    if missing:
-        raise PipelineError(
-            f"{address(connection.engine.url)} lacks rights that the project needs. "
-            f"Let an administrator run: {'; '.join(missing)}"
-        )
 
 
 def explained(error: psycopg2.Error, what: str = "PostgreSQL") -> Exception:

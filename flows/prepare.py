@@ -1,0 +1,117 @@
+"""Prepare: a warehouse that may be written to, with its server, rights, block and raw schema."""
+
+import psycopg2
+from prefect_sqlalchemy import (  # type: ignore[import-untyped]
+    ConnectionComponents,
+    SqlAlchemyConnector,
+    SyncDriver,
+)
+from sqlalchemy import Connection
+
+from flows.errors import PipelineError
+from flows.models.state import relations
+from flows.settings import Settings, read_settings
+from flows.warehouse import schema
+from flows.warehouse.connection import (
+    BLOCK_NAME,
+    address,
+    connect,
+    driver_of,
+    explained,
+    load_block,
+    url_of,
+)
+from flows.warehouse.embedded import ensure_server
+from flows.warehouse.roles import ensure_analyst
+
+SCHEMAS = (*schema.SCHEMAS, "public")  # what the flows and dbt write into
+
+# What is missing of the rights that the project needs, as the statements that give them.
+MISSING_RIGHTS = """
+with schemas as (
+    select name, to_regnamespace(name) as id from unnest(%s) as name
+)
+select
+    format(
+        'grant %%s on database %%I to %%I',
+        string_agg(privilege, ', '), current_database(), current_user
+    )
+from (values ('create'), ('temporary')) as needed (privilege)
+where
+    not has_database_privilege(current_database(), privilege)
+    and (privilege <> 'create' or exists (select from schemas where id is null))
+having count(*) > 0
+union all
+select format('grant usage, create on schema %%I to %%I', name, current_user)
+from schemas
+where
+    id is not null
+    and not (has_schema_privilege(id, 'usage') and has_schema_privilege(id, 'create'))
+"""
+
+
+def prepare_warehouse(table_name: str) -> None:
+    """Ensure a warehouse that may be written to, and in which nothing is in the models' way.
+
+    Raises:
+        PipelineError: there is none, or something in it is in the way; nothing has been written.
+    """
+    ensure_warehouse()
+    with connect() as connection:
+        driver = driver_of(connection)
+        try:
+            with driver, driver.cursor() as cursor:
+                schema.prepare(cursor, relations(table_name))
+        except psycopg2.Error as error:
+            raise explained(error, "the raw schema can't be made") from None
+
+
+def ensure_warehouse() -> None:
+    """Ensure that a warehouse answers which the flows may write to; the first step of a run.
+
+    The settings decide which one it is, and Prefect's block `postgres-connector` is written from
+    them, for flows of other projects; where POSTGRES_BLOCK names a block, that one decides.
+
+    Raises:
+        PipelineError: no warehouse answers and none can be started, or it lacks what is needed.
+    """
+    settings = read_settings()
+    if settings.block is None:
+        save_block(ensure_server(settings))
+    with connect() as connection:
+        check_rights(connection)
+        ensure_analyst(connection)
+
+
+def check_rights(connection: Connection) -> None:
+    """Raise a `PipelineError` if the role may not write where the flows and dbt do.
+
+    Asked before anything is written. The message has the statements that give what is missing.
+    """
+    missing = connection.exec_driver_sql(MISSING_RIGHTS, (list(SCHEMAS),)).scalars().all()
+    connection.rollback()
+    if missing:
+        raise PipelineError(
+            f"{address(connection.engine.url)} lacks rights that the project needs. "
+            f"Let an administrator run: {'; '.join(missing)}"
+        )
+
+
+def save_block(settings: Settings) -> None:
+    """Write the Prefect block `postgres-connector`, unless it says the same already."""
+    try:
+        if url_of(load_block(BLOCK_NAME)) == settings.url:
+            return
+    except PipelineError:  # it does not exist, or is not PostgreSQL's
+        pass
+    block = SqlAlchemyConnector(
+        connection_info=ConnectionComponents(
+            driver=SyncDriver.POSTGRESQL_PSYCOPG2,
+            username=settings.user,
+            password=settings.password,
+            host=settings.host,
+            port=settings.port,
+            database=settings.db,
+        )
+    )
+    block.save(BLOCK_NAME, overwrite=True, _sync=True)

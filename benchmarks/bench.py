@@ -59,8 +59,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from made_up import HEADER, NAMES_2019, Era, trips_of, write  # noqa: E402
 from prefect import flow  # noqa: E402
 
-from flows.build import FAILED, TABLE_NAME, dbt_on  # noqa: E402
-from flows.parameters import Limits  # noqa: E402
+from flows.build import FAILED  # noqa: E402
+from flows.models.runner import dbt_on  # noqa: E402
+from flows.parameters import TABLE_NAME, Limits  # noqa: E402
 from flows.prepare import ensure_warehouse  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
 from flows.settings import read_settings  # noqa: E402

@@ -72,7 +72,7 @@ from prefect.logging.handlers import APILogHandler  # noqa: E402
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 
 from flows import settings as project  # noqa: E402
-from flows.build import TARGETS, build  # noqa: E402
+from flows.build import build  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
 from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
@@ -409,6 +409,8 @@ def build_by_hand(settings: Settings, command: str = BUILD) -> str:
 
 def target(settings: Settings) -> Path:
     """Where the flows have dbt parse the project, so that others need not do it again."""
+    from flows.models.runner import TARGETS  # not at the top: it imports dbt
+
     return TARGETS / settings.db
 
 

@@ -32,8 +32,10 @@ from prefect_dbt import PrefectDbtRunner
 from prefect_dbt.core._tracker import NodeTaskTracker
 from prefect_dbt.core.runner import execute_dbt_node
 
-from flows.build import TARGETS, build, is_up_to_date
+from flows.build import build
 from flows.errors import PipelineError, UsageError, log_each_failure_once
+from flows.models.runner import TARGETS
+from flows.models.state import is_up_to_date
 from flows.parameters import check_table_name
 from flows.settings import PROJECT, ROOT
 
@@ -353,7 +355,7 @@ class TestIsUpToDate:
 
     def test_not_if_the_project_is_another(self, monkeypatch, tmp_path):
         shutil.copytree(PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("logs"))
-        monkeypatch.setattr("flows.build.PROJECT", tmp_path / "project")
+        monkeypatch.setattr("flows.models.state.PROJECT", tmp_path / "project")
         assert is_up_to_date("yellow_taxi_trips")
         with (tmp_path / "project" / "macros" / "metric.sql").open("a") as file:
             file.write("\n")

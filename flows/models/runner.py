@@ -1,39 +1,48 @@
-"""prefect-dbt's runner with three workarounds, and a line on the terminal that counts its nodes.
+"""dbt on the warehouse: prefect-dbt's runner with three workarounds, and a line that counts nodes.
 
 The workarounds rest on private parts of prefect-dbt, which is bound below 0.8 for that reason.
 Each one has its cause beside it, and tests/test_build.py has a test that fails when prefect-dbt
 no longer needs it.
 """
 
+import json
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dbt_common.events.base_types import EventLevel
+from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.context import hydrated_context
 from prefect.task_engine import run_task_sync
 from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings  # type: ignore[import-untyped]
 from prefect_dbt.core._tracker import NodeTaskTracker  # type: ignore[import-untyped]
 from rich.progress import BarColumn, TextColumn
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
 
+from flows.models.failures import failure, in_one_line, is_passing
 from flows.progress import bars
+from flows.settings import PROJECT, ROOT
+from flows.warehouse.connection import connect, warehouse_in_environment
 
 if TYPE_CHECKING:
+    from dbt.artifacts.schemas.results import NodeResult
     from dbt.cli.main import dbtRunnerResult
     from dbt_common.events.base_types import EventMsg
     from prefect import Task
 
+    Dbt = Callable[..., list[NodeResult]]
     OnEvent = Callable[[EventMsg], None]
 
+TARGETS = ROOT / "data" / "dbt"  # what dbt compiles, in a folder for each database
 LONGEST_WAIT = 20  # seconds for the tasks of dbt's nodes to report to Prefect that they have ended
 KINDS = {"model": "models", "seed": "models", "test": "tests", "unit_test": "tests"}
 
@@ -105,15 +114,63 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
         thread.start()
 
 
-def dbt_runner(project: Path, target: Path) -> Runner:
-    """A runner for a project, which writes what it compiles into `target`."""
-    settings = PrefectDbtSettings(
-        project_dir=project,
-        profiles_dir=project,
-        target_path=target,
-        log_level=EventLevel.WARN,  # Prefect's tasks show the rest
-    )
-    return Runner(settings=settings, raise_on_failure=False)
+@contextmanager
+def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
+    """Yield dbt as a function of a command's words, which returns its nodes' results.
+
+    One run at a time has it: they share the target folder, in which dbt finds what it parsed
+    before, and a person the SQL that failed.
+    """
+    variables = json.dumps({"trips_table": table_name})
+    with one_build_at_a_time(), warehouse_in_environment(warehouse):
+        target = TARGETS / str(warehouse.database)
+        settings = PrefectDbtSettings(
+            project_dir=PROJECT,
+            profiles_dir=PROJECT,
+            target_path=target,
+            log_level=EventLevel.WARN,  # Prefect's tasks show the rest
+        )
+        runner = Runner(settings=settings, raise_on_failure=False)
+        parsed = target / "partial_parse.msgpack"
+
+        def dbt(*words: str) -> "list[NodeResult]":
+            command = [*words, "--no-use-colors", "--vars", variables]
+            try:
+                try:
+                    result = runner.invoke(command)
+                except ValueError as error:
+                    # Perhaps it was misled by what it parsed before, of other files.
+                    if is_passing(str(error)) or not parsed.exists():
+                        raise
+                    parsed.unlink()
+                    result = runner.invoke(command)
+            except ValueError as error:  # "Failed to invoke dbt command '…': why"
+                _, _, why = str(error).partition("': ")
+                raise failure(f"dbt {words[0]}: {in_one_line(why)}") from None
+            return list(result.result.results)  # type: ignore[union-attr]
+
+        yield dbt
+
+
+@contextmanager
+def one_build_at_a_time() -> Iterator[None]:
+    """Wait until no other run builds in the warehouse."""
+    with connect() as connection:
+        if connection.exec_driver_sql("select to_regclass('raw.locks')").scalar() is None:
+            yield  # dbt says that no month has been loaded yet
+            return
+        try:
+            connection.exec_driver_sql("set local lock_timeout = '200ms'")
+            connection.exec_driver_sql("select raw.take_turns('build')")
+        except DBAPIError:
+            connection.rollback()
+            get_run_logger().info("Another run is building the models; waiting for it")
+            connection.exec_driver_sql("select raw.take_turns('build')")
+        try:
+            yield
+        finally:
+            with suppress(DBAPIError):  # the server may be gone, and the lock with it
+                connection.rollback()
 
 
 @contextmanager

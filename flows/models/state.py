@@ -1,9 +1,81 @@
-"""What dbt's project makes of the warehouse."""
+"""What is built: of which months, with which project, and under which names."""
+
+import hashlib
 
 import yaml
 
 from flows.parameters import TABLE_NAME
 from flows.settings import PROJECT
+from flows.tlc.datasets import DATASETS
+from flows.warehouse.connection import connect
+
+
+def is_up_to_date(table_name: str) -> bool:
+    """Whether a build would change nothing: the months, the project and the tables are the same.
+
+    Then dbt is not even imported.
+    """
+    with connect() as connection:
+        if not connection.exec_driver_sql(
+            "select to_regclass('staging.built_projects') is not null"
+        ).scalar():
+            return False
+        return bool(
+            connection.exec_driver_sql(
+                """
+                select
+                    exists (
+                        select from staging.built_projects
+                        where trips_table = %(table)s and project = %(project)s
+                    )
+                    and not exists (
+                        select
+                        from (
+                            select dataset, source_month, max(load_id) as load_id
+                            from raw.loads group by dataset, source_month
+                        ) as loaded
+                        full join (
+                            select * from staging.built_months
+                            where relation = any(%(trips)s)
+                        ) as built using (dataset, source_month)
+                        where loaded.load_id is distinct from built.load_id or not built.is_tested
+                    )
+                    and (
+                        select bool_and(to_regclass(name) is not null)
+                        from unnest(%(relations)s) as name
+                    )
+                """,
+                {
+                    "table": table_name,
+                    "project": fingerprint(),
+                    "relations": relations(table_name),
+                    "trips": [
+                        f"public.{one.table_called(table_name)}" for one in DATASETS.values()
+                    ],
+                },
+            ).scalar()
+        )
+
+
+def remember_build(table_name: str, project: str) -> None:
+    """Let later builds know with which project all models have been built and tested."""
+    with connect() as connection, connection.begin():
+        connection.exec_driver_sql(
+            "insert into staging.built_projects (trips_table, project) values (%s, %s)"
+            " on conflict (trips_table) do update set project = excluded.project",
+            (table_name, project),
+        )
+
+
+def fingerprint() -> str:
+    """A hash of dbt's project: of all files that dbt reads."""
+    digest = hashlib.sha256()
+    patterns = ("*.yml", "*/**/*.sql", "*/**/*.yml", "*/**/*.md", "seeds/*.csv")
+    outputs = (PROJECT / "target", PROJECT / "logs")
+    for path in sorted({path for pattern in patterns for path in PROJECT.glob(pattern)}):
+        if not any(path.is_relative_to(output) for output in outputs):
+            digest.update(f"{path.relative_to(PROJECT)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def relations(table_name: str) -> list[str]:

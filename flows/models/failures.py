@@ -1,0 +1,62 @@
+"""What dbt says of a model or a test that failed, as one line for people."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from flows.errors import PipelineError, TransientError
+from flows.settings import ROOT
+from flows.warehouse.connection import PASSING, connect
+
+if TYPE_CHECKING:
+    from dbt.artifacts.schemas.results import NodeResult
+
+LONGEST_MESSAGE = 500  # characters of what dbt says of one node
+
+
+def explain_node(node: "NodeResult") -> str:
+    """What is wrong with a model or a test, in one line, and where its SQL is."""
+    kind, name = str(node.node.resource_type), node.node.name
+    compiled: str | None = getattr(node.node, "compiled_code", None)
+    if kind != "test" or not node.failures or not compiled:  # a unit test shows the difference
+        return f"{kind} {name}: {in_one_line(node.message)}"
+    path = Path(getattr(node.node, "compiled_path", ""))
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    rows = "1 row" if node.failures == 1 else f"{node.failures:,} rows"
+    return (
+        f"test {name}: {rows} of {months_of_failing_rows(compiled)}. "
+        f'See them with: make psql ARGS="-f {shown}"'
+    )
+
+
+def months_of_failing_rows(query: str) -> str:
+    """The months of the rows that a test's query finds; all that are tested, if they have none."""
+    months = "select distinct to_char(source_month, 'YYYY-MM') from"
+    tested = "staging.built_months where not is_tested"
+    for rows in (f"({query}) as failing", tested):
+        with connect() as connection, suppress(DBAPIError):
+            as_it_is = connection.execution_options(no_parameters=True)  # it may have a %
+            found = as_it_is.exec_driver_sql(f"{months} {rows} order by 1")
+            return ", ".join(found.scalars()) or "all months"
+    return "the months that are tested"
+
+
+def failure(message: str) -> PipelineError:
+    """What dbt reports, as an error that is worth a retry if PostgreSQL was away or locked."""
+    return TransientError(message) if is_passing(message) else PipelineError(message)
+
+
+def is_passing(message: str) -> bool:
+    """Whether a message is of a server that may be back in a moment."""
+    return any(word in message for word in PASSING)
+
+
+def in_one_line(text: str | None) -> str:
+    """What dbt reports, without its line breaks, and without the whole query of an error."""
+    line = " ".join((text or "").split())
+    line, _, path = line.partition(" compiled code at ")
+    message, _, _ = line.partition(" QUERY: ")
+    where = f", compiled code at {path}" if path else ""
+    return f"{message[:LONGEST_MESSAGE]}{'…' * (len(message) > LONGEST_MESSAGE)}{where}"

@@ -64,10 +64,10 @@ format: $(INSTALLED)  ## put Python and SQL into that style
 	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project/models dbt_project/tests dbt_project/analyses
 
 up: $(INSTALLED)  ## start PostgreSQL, if none answers
-	@$(BIN)/python -m flows.warehouse.embedded start
+	@$(BIN)/python -m flows.warehouse.local_server start
 
 psql: $(INSTALLED)  ## open psql on the warehouse
-	@$(BIN)/python -m flows.warehouse.embedded psql $(ARGS)
+	@$(BIN)/python -m flows.warehouse.local_server psql $(ARGS)
 
 analyst: $(INSTALLED)  ## make a login that only reads the marts: NAME=anna
 	@NAME="$${NAME:-}"; $(BIN)/python -m flows.warehouse.roles "$$NAME"
@@ -77,7 +77,7 @@ docs: $(INSTALLED)  ## build the models' documentation and show it at http://loc
 
 down: $(INSTALLED)  ## stop what `make serve` and `make run` started
 	@$(BIN)/python -m flows.server.serve stop
-	@$(BIN)/python -m flows.warehouse.embedded stop
+	@$(BIN)/python -m flows.warehouse.local_server stop
 
 lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
@@ -89,7 +89,7 @@ clean: down  ## delete what can be made again: the environment, downloads, dbt's
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 delete-data: $(INSTALLED)  ## delete the embedded warehouse with all its months: asks, or YES=1
-	@$(BIN)/python -m flows.warehouse.embedded delete $(if $(filter 1 yes,$(YES)),--yes)
+	@$(BIN)/python -m flows.warehouse.local_server delete $(if $(filter 1 yes,$(YES)),--yes)
 
 # The lock file names every package's version and hashes. uv installs it in seconds, pip in minutes.
 # The .pth file puts the project on the path of every Python program of the environment, dbt too,

@@ -68,6 +68,7 @@ from flows.settings import read_settings  # noqa: E402
 from flows.tlc.datasets import DATASETS  # noqa: E402
 from flows.tlc.download import SourceFile, verify  # noqa: E402
 from flows.warehouse import embedded as embedded_postgres  # noqa: E402
+from flows.warehouse import local_server  # noqa: E402
 from flows.warehouse.connection import connect  # noqa: E402
 from flows.warehouse.load import load  # noqa: E402
 
@@ -418,7 +419,7 @@ def main(words: list[str]) -> None:
         sys.exit(f"error: {' '.join(unknown)}: not of {', '.join(PARTS)}")
     HOME.mkdir(parents=True, exist_ok=True)
     embedded_postgres.start(HOME / "postgres", SETTINGS.port, SETTINGS.host)
-    embedded_postgres.prepare(HOME / "postgres", SETTINGS)
+    local_server.prepare(HOME / "postgres", SETTINGS)
     server = subprocess.Popen(
         [BIN / "prefect", "server", "start", "--port", str(API_PORT)],
         stdout=(HOME / "prefect.log").open("w"),

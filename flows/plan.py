@@ -19,8 +19,8 @@ from flows.settings import read_settings
 from flows.tlc.datasets import DATASETS, DatasetMonth, months_asked_for
 from flows.tlc.download import Forbidden, Published, SourceUnavailable, probe
 from flows.tlc.months import LATEST, LATEST_BY, LOOK_BACK, months_before
-from flows.warehouse.embedded import ensure_server
 from flows.warehouse.load import Load, latest_loads
+from flows.warehouse.local_server import ensure_server
 
 AT_ONCE = 8  # requests
 REQUESTS_PER_SECOND = 30  # TLC's server answers 403 to more than it likes

@@ -21,7 +21,7 @@ from flows.warehouse.connection import (
     load_block,
     url_of,
 )
-from flows.warehouse.embedded import ensure_server
+from flows.warehouse.local_server import ensure_server
 from flows.warehouse.roles import ensure_analyst
 
 SCHEMAS = (*schema.SCHEMAS, "public")  # what the flows and dbt write into

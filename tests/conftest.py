@@ -80,6 +80,7 @@ from flows.settings import PROJECT, Settings, read_settings  # noqa: E402
 from flows.tlc.datasets import DATASETS  # noqa: E402
 from flows.tlc.download import verify  # noqa: E402
 from flows.warehouse import embedded as embedded_postgres  # noqa: E402
+from flows.warehouse import local_server  # noqa: E402
 from flows.warehouse.connection import connect, environment_of  # noqa: E402
 from flows.warehouse.load import Load, load  # noqa: E402
 
@@ -114,7 +115,7 @@ def start_postgres() -> Settings:
     """Start a PostgreSQL server; return the settings of an empty database."""
     settings = read_settings().model_copy(update={"db": "empty"})
     embedded_postgres.start(HOME / "postgres", settings.port, settings.host)
-    embedded_postgres.prepare(HOME / "postgres", settings)
+    local_server.prepare(HOME / "postgres", settings)
     return settings
 
 

@@ -18,6 +18,7 @@ from flows.errors import PipelineError
 from flows.settings import ROOT
 from flows.tlc.download import download
 from flows.warehouse import embedded as embedded_postgres
+from flows.warehouse import local_server
 from flows.warehouse.connection import connect
 
 JANUARY = date(2021, 1, 1)
@@ -90,7 +91,7 @@ def big_month(folder: Path, times: int) -> Path:
 def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
     own_server, prefect_server, tmp_path, monkeypatch
 ):
-    embedded_postgres.ensure_server(own_server)
+    local_server.ensure_server(own_server)
     point_to(own_server)
     monkeypatch.setenv("POSTGRES_PORT", str(own_server.port))
     monkeypatch.setenv("POSTGRES_DB", own_server.db)
@@ -153,7 +154,7 @@ def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(
 ):
     disk = small_disk(150)
     monkeypatch.setattr(embedded_postgres, "DATA_DIR", disk / "postgres")
-    embedded_postgres.ensure_server(own_server)
+    local_server.ensure_server(own_server)
     try:
         point_to(own_server)
         small = made_up_month(JANUARY, OLD)

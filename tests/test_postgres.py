@@ -16,8 +16,10 @@ from flows.errors import PipelineError
 from flows.settings import Settings, read_settings
 from flows.warehouse import connection as warehouse
 from flows.warehouse import embedded as embedded_postgres
+from flows.warehouse import local_server
 from flows.warehouse.connection import Refused, Unreachable, address
-from flows.warehouse.embedded import ensure_server, running_port, stop
+from flows.warehouse.embedded import running_port, stop
+from flows.warehouse.local_server import ensure_server
 
 
 def ask(settings, question: str) -> str:
@@ -64,7 +66,7 @@ class TestWhereItStarts:
 
     def test_there_is_no_free_port_above_the_last(self, own_server):
         with pytest.raises(PipelineError, match="no free port above 65535"):
-            embedded_postgres.next_free_port(own_server.model_copy(update={"port": 65_535}))
+            local_server.next_free_port(own_server.model_copy(update={"port": 65_535}))
 
 
 class TestAnAddressThatNobodyHasSet:
@@ -178,7 +180,7 @@ class TestItsRoles:
         admin = embedded_postgres.superuser(embedded_postgres.DATA_DIR, own_server)
         log_all = ("alter system set log_statement = 'all'", "select pg_reload_conf()")
         run_outside_transaction(admin, *log_all)
-        embedded_postgres.prepare(embedded_postgres.DATA_DIR, own_server)
+        local_server.prepare(embedded_postgres.DATA_DIR, own_server)
         log = (embedded_postgres.DATA_DIR / "server.log").read_text()
         assert "othing to be seen" not in log
 
@@ -270,12 +272,12 @@ class TestDelete:
     def test_the_data_stay_unless_someone_says_yes(self, own_server):
         ensure_server(own_server)
         with pytest.raises(PipelineError, match=r"is kept\. `make delete-data YES=1` deletes it"):
-            embedded_postgres.delete(is_confirmed=False)
+            local_server.delete(is_confirmed=False)
         assert ask(own_server, "select 1") == 1
 
     def test_they_go_with_their_server_if_someone_does(self, own_server):
         ensure_server(own_server)
-        embedded_postgres.delete(is_confirmed=True)
+        local_server.delete(is_confirmed=True)
         assert not embedded_postgres.DATA_DIR.exists()
         assert running_port(embedded_postgres.DATA_DIR) is None
 

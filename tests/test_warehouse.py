@@ -31,6 +31,7 @@ from flows.prepare import check_rights, ensure_warehouse
 from flows.settings import Settings, read_settings
 from flows.warehouse import connection as warehouse
 from flows.warehouse import embedded as embedded_postgres
+from flows.warehouse import local_server
 from flows.warehouse.connection import (
     BLOCK_NAME,
     Refused,
@@ -218,7 +219,7 @@ class TestWhatIsRefused:
 
     def test_a_standby(self, own_server):
         """A server that plays a copy of another one's log again, and takes no writes."""
-        embedded_postgres.ensure_server(own_server)
+        local_server.ensure_server(own_server)
         embedded_postgres.stop(embedded_postgres.DATA_DIR)
         with (embedded_postgres.DATA_DIR / "postgresql.conf").open("a") as file:
             file.write("wal_level = replica\n")
@@ -230,7 +231,7 @@ class TestWhatIsRefused:
             os.chown(signal, owner.pw_uid, owner.pw_gid)
         embedded_postgres.start(embedded_postgres.DATA_DIR, own_server.port, own_server.host)
         with pytest.raises(PipelineError, match="is a standby, which can only be read"):
-            embedded_postgres.ensure_server(own_server)
+            local_server.ensure_server(own_server)
 
     def test_a_role_without_rights_with_the_statements_that_give_them(
         self, new_database, superuser, postgres
@@ -339,7 +340,7 @@ class TestAPooler:
 
     def test_is_refused_whether_it_complains_or_not(self, pooled):
         with pytest.raises(PipelineError, match="is a connection pooler, such as PgBouncer"):
-            embedded_postgres.ensure_server(pooled)
+            local_server.ensure_server(pooled)
 
 
 def answers(port: int) -> bool:
@@ -486,7 +487,14 @@ class TestTls:
 
     @pytest.mark.skipif(not shutil.which("psql"), reason="there is no psql with TLS")
     def test_it_serves_psql_too(self, verified):
-        command = [sys.executable, "-m", "flows.warehouse.embedded", "psql", "-Atc", r"\conninfo"]
+        command = [
+            sys.executable,
+            "-m",
+            "flows.warehouse.local_server",
+            "psql",
+            "-Atc",
+            r"\conninfo",
+        ]
         result = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
         assert "SSL" in result.stdout or "TLS" in result.stdout, result.stderr
 
@@ -654,5 +662,5 @@ class TestSettings:
 
 def test_psql_needs_no_prefect(postgres):
     """It answers at once."""
-    code = "import sys, flows.warehouse.embedded; print('prefect' in sys.modules)"
+    code = "import sys, flows.warehouse.local_server; print('prefect' in sys.modules)"
     assert python(code) == "False"

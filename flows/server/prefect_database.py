@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from flows.errors import PipelineError, first_line
 from flows.settings import Settings, remember
 from flows.warehouse.connection import Refused, address, connect, driver_of
-from flows.warehouse.embedded import administrator, verifier_of
+from flows.warehouse.local_server import administrator, verifier_of
 
 NAME = "prefect"  # of the role and of its database
 EXTENSION = "pg_trgm"  # Prefect's migrations create it and index names with it

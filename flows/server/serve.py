@@ -30,7 +30,7 @@ from flows.server.deploy import deploy
 from flows.server.prefect_database import ensure_database
 from flows.server.worker import WORK_POOL, answers
 from flows.settings import ENV_FILE, ROOT, read_settings, remember
-from flows.warehouse.embedded import ensure_server
+from flows.warehouse.local_server import ensure_server
 
 FOLDER = ROOT / "data" / "serve"
 PROCESS_FILE = FOLDER / "supervisord.pid"

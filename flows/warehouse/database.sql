@@ -1,5 +1,5 @@
 -- A role, a database that it owns, and nothing more for anyone: what a superuser makes once in a
--- PostgreSQL that is this project's own. flows/warehouse/embedded.py and docker-compose.yml run it.
+-- PostgreSQL that is this project's own. flows/warehouse/local_server.py and docker-compose.yml run it.
 --
 --     ROLE=root PASSWORD=… DATABASE=ny_taxi psql --file flows/warehouse/database.sql
 --

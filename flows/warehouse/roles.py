@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from flows.errors import PipelineError, first_line
 from flows.warehouse.connection import connect, current_url, driver_of
-from flows.warehouse.embedded import administrator
+from flows.warehouse.local_server import administrator
 
 ANALYST = "analyst"
 MARK = "nyc-taxi-elt: reads the marts"

@@ -31,6 +31,7 @@ SESSION = {
     "bytea_output": "hex",
     "search_path": "public",
     "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
     "transform_null_equals": "off",
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",

@@ -67,6 +67,29 @@ def test_a_member_can_do_nothing_else(anna, statement):
         ask(anna, statement)
 
 
+def test_a_tool_may_ask_for_the_rights_on_any_table_by_its_name(anna):
+    asked = (
+        "select relnamespace::regnamespace::text, bool_or(has_table_privilege(format('%%I.%%I',"
+        " relnamespace::regnamespace, relname), 'select')) from pg_class"
+        " where relkind in ('r', 'p', 'v') and relnamespace::regnamespace::text"
+        " in ('public', 'raw', 'staging', 'trip_months') group by 1"
+    )
+    rights = dict(ask(anna, asked))
+    assert rights == {"public": True, "raw": False, "staging": False, "trip_months": False}
+
+
+def test_a_role_that_was_made_after_the_build_reads_the_marts(built):
+    """As after a restore, which brings no roles."""
+    with connect(built) as owner, owner.begin():
+        owner.exec_driver_sql("revoke select on trips, daily_trips, vendors from analyst")
+    with connect(built) as owner:
+        ensure_analyst(owner)
+    tables = "select has_table_privilege('analyst', name, 'select') from unnest(%s) as name"
+    with connect(built) as owner:
+        found = owner.exec_driver_sql(tables, (["trips", "daily_trips", "vendors"],))
+        assert found.scalars().all() == [True, True, True]
+
+
 class TestAMemberCannotDisturbOthers:
     @pytest.mark.parametrize(
         "statement",

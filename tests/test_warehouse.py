@@ -58,6 +58,7 @@ CONTRARY = {
     "extra_float_digits": "'-15'",
     "transform_null_equals": "on",
     "standard_conforming_strings": "off",
+    "backslash_quote": "off",
     "bytea_output": "escape",
 }
 

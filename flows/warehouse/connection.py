@@ -24,18 +24,29 @@ OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came
 
 # The messages of a server that is there, but not ready at this moment. While connecting, messages
 # are all there is: libpq hands no SQLSTATE on. dbt hands on nothing else at any time.
-BUSY = ("too many clients", "starting up", "shutting down", "in recovery mode", "reserved for")
+BUSY = (
+    "too many clients",
+    "reserved for",
+    "starting up",
+    "shutting down",
+    "in recovery mode",
+    "not yet accepting connections",  # after a crash, until its log is replayed
+)
 PASSING = (
-    *(*BUSY, "onnection refused", "server closed the connection", "terminating connection"),
-    *(
-        "connection already closed",
-        "connection has been closed",
-        "lock timeout",
-        "deadlock",
-        "is locked by",
-    ),
-    *("timeout expired", "Temporary failure in name resolution", "Connection reset"),
-    *("Network is unreachable", "No route to host", "is locked by"),
+    *BUSY,
+    "onnection refused",
+    "onnection reset",
+    "connection already closed",
+    "connection has been closed",
+    "server closed the connection",
+    "terminating connection",
+    "timeout expired",
+    "Temporary failure in name resolution",
+    "Network is unreachable",
+    "No route to host",
+    "lock timeout",
+    "deadlock",
+    "is locked by",
 )
 # The same as SQLSTATE, or the beginning of it: connections, locks, a server that goes or comes.
 PASSING_CODES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,27 @@ def start(data_dir: Path, port: int, host: str) -> None:
     Raises:
         PipelineError: PostgreSQL refuses; the message ends with the last line of its log.
     """
-    if not (data_dir / "PG_VERSION").exists():
+    if (data_dir / "PG_VERSION").exists():
+        check_version(data_dir)
+    else:
         initialise(data_dir)
     options = f"-p {port} -c listen_addresses={host}"
     run_as_owner(
         *("pg_ctl", "start", "-w", "-D", data_dir, "-l", data_dir / "server.log", "-o", options)
     )
     logger.info("Started PostgreSQL on %s:%s, data in %s", host, port, data_dir)
+
+
+def check_version(data_dir: Path) -> None:
+    """Raise a `PipelineError` if the data is of another major version than the programs are."""
+    made_by = (data_dir / "PG_VERSION").read_text().strip()
+    ours = importlib.metadata.version(PACKAGE).partition(".")[0]
+    if made_by != ours:
+        raise PipelineError(
+            f"{data_dir} holds the data of PostgreSQL {made_by}, and this version of the project "
+            f'has PostgreSQL {ours}: move it as docs/operating.md says, "A newer PostgreSQL", or '
+            "begin anew with `make delete-data`"
+        )
 
 
 def initialise(data_dir: Path) -> None:
@@ -146,35 +161,35 @@ def server_user() -> pwd.struct_passwd | None:
 
 @cache
 def programs() -> Path:
-    """The folder of PostgreSQL's programs; a copy where the server's user can't reach them."""
-    bin_of = Path(PACKAGE) / "pginstall" / "bin"
-    owner = server_user()
-    if owner is None or can_run(owner, SITE_PACKAGES / bin_of / "postgres"):
-        return SITE_PACKAGES / bin_of
-    copy = STATE / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
+    """The folder of PostgreSQL's programs: a copy of the package's, for each version of it.
+
+    A server outlives the environment that started it, and reads its programs and its time zones
+    as long as it runs; `make` replaces the environment whenever the locked packages change. As
+    root, the server's user could not reach them in our home, either.
+    """
+    home = ROOT / "data" if server_user() is None else STATE
+    copy = home / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
     if not copy.exists():
-        STATE.mkdir(mode=0o755, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=STATE) as folder:
+        home.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as folder:
             for part in (PACKAGE, f"{PACKAGE}.libs"):
-                shutil.copytree(SITE_PACKAGES / part, Path(folder, "copy", part), symlinks=True)
-            Path(folder, "copy").rename(copy)
-    return copy / bin_of
+                shutil.copytree(
+                    SITE_PACKAGES / part,
+                    Path(folder, "copy", part),
+                    symlinks=True,
+                    copy_function=link_or_copy,
+                )
+            with suppress(OSError):  # another run was faster
+                Path(folder, "copy").rename(copy)
+    return copy / PACKAGE / "pginstall" / "bin"
 
 
-def can_run(user: pwd.struct_passwd, program: Path) -> bool:
-    """Whether a user can run a program where it is."""
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name, which takes no space; copy it to another disk."""
     try:
-        subprocess.run(
-            [program, "--version"],
-            **identity_of(user),
-            cwd="/",
-            env={},
-            capture_output=True,
-            check=True,
-        )
-    except (PermissionError, subprocess.CalledProcessError):
-        return False
-    return True
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def identity_of(user: pwd.struct_passwd | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ read it.
     python -m flows.warehouse.local_server start | stop | delete [--yes] | psql [its arguments]
 """
 
+import errno
 import logging
 import os
 import secrets
@@ -269,14 +270,16 @@ def administrator(url: URL) -> URL:
 
 
 def is_free(settings: Settings) -> bool:
-    """Whether the port can be listened on."""
-    family = socket.AF_INET6 if settings.host == "::1" else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError:
-            return False
+    """Whether nobody listens on the port, at any address that the host's name stands for."""
+    found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, place in found:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(place)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:  # a machine without IPv6
+                    return False
     return True
 
 

@@ -5,8 +5,9 @@
 makes a login for one person. A login that people share would let each of them change its password
 and its settings for all: PostgreSQL allows that to every role. The role itself does not log in.
 
-What it may read are dbt's grants (`grants:` in dbt_project.yml). They go to a role that is marked
-as the project's own by its comment; a role of that name without the mark is left alone.
+What it may read are dbt's grants (`grants:` in dbt_project.yml), which are given again here to a
+role that was made after the build, or by a restore. They go to a role that is marked as the
+project's own by its comment; a role of that name without the mark is left alone.
 """
 
 import logging
@@ -20,6 +21,7 @@ from psycopg2.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
 
 from flows.errors import PipelineError, first_line
+from flows.warehouse import schema
 from flows.warehouse.connection import connect, current_url, driver_of
 from flows.warehouse.local_server import administrator
 
@@ -27,11 +29,34 @@ ANALYST = "analyst"
 MARK = "nyc-taxi-elt: reads the marts"
 LOGIN_MARK = "nyc-taxi-elt: a login of someone who reads the marts"
 
+# What the role lacks: to read what this project has made in public, and to see that it may not
+# read the rest. Tools ask has_table_privilege('raw.loads', 'select'), which is an error, and not
+# false, for whoever may not use the schema.
+MISSING_GRANTS = """
+select format('grant usage on schema %%I to %%I', nspname, %(role)s)
+from pg_namespace
+where
+    nspname = any(%(schemas)s)
+    and pg_has_role(nspowner, 'usage')
+    and not has_schema_privilege(%(role)s, oid, 'usage')
+union all
+select format('grant select on %%s to %%I', oid::regclass, %(role)s)
+from pg_class
+where
+    relnamespace = 'public'::regnamespace
+    and relkind in ('r', 'p', 'v')
+    and pg_has_role(relowner, 'usage')
+    and obj_description(oid, 'pg_class') like '%%' || %(mark)s
+    and not has_table_privilege(%(role)s, oid, 'select')
+"""
+
 logger = logging.getLogger("prefect.analyst")
 
 
 def ensure_analyst(connection: Connection) -> None:
-    """Make the role `analyst` where there is none and we may; a role that is not ours stays as is.
+    """Make the role `analyst` where there is none and we may, and give it what it lacks.
+
+    A role that is not ours stays as it is.
 
     Without it the project works as well: then the marts are their owner's alone.
     """
@@ -44,6 +69,13 @@ def ensure_analyst(connection: Connection) -> None:
                 set_mark(cursor, ANALYST, MARK)
             elif mark != MARK:
                 logger.info("The role %s is not this project's: it gets no rights", ANALYST)
+                return
+            cursor.execute(
+                MISSING_GRANTS,
+                {"role": ANALYST, "schemas": list(schema.SCHEMAS), "mark": schema.MARK},
+            )
+            for (grant,) in cursor.fetchall():
+                cursor.execute(grant)
     except InsufficientPrivilege as error:
         logger.info("No role %s, so only the owner reads the marts: %s", ANALYST, first_line(error))
 

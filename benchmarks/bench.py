@@ -62,7 +62,7 @@ from prefect import flow  # noqa: E402
 from flows.build import FAILED  # noqa: E402
 from flows.models.runner import dbt_on  # noqa: E402
 from flows.parameters import TABLE_NAME, Limits  # noqa: E402
-from flows.prepare import ensure_warehouse  # noqa: E402
+from flows.prepare import SCHEMAS, ensure_warehouse  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
 from flows.settings import read_settings  # noqa: E402
 from flows.tlc.datasets import DATASETS  # noqa: E402
@@ -121,12 +121,7 @@ def run_sql(*statements: str) -> None:
 
 def empty_the_warehouse() -> None:
     """Drop all that the parts before have made."""
-    run_sql(
-        *(
-            f"drop schema if exists {name} cascade"
-            for name in ("raw", "staging", "trip_months", "public")
-        )
-    )
+    run_sql(*(f"drop schema if exists {name} cascade" for name in SCHEMAS))
     run_sql("create schema public")
 
 

@@ -168,8 +168,8 @@ def test_every_raw_row_is_accounted_for(ask):
 def test_every_column_of_every_table_is_described(ask):
     columns = ask(
         "select table_name, column_name from information_schema.columns"
-        " where table_schema in ('raw', 'staging', 'public')"
-        " and table_name not in ('built_months', 'built_shapes', 'built_projects', 'locks')"
+        " where table_schema in ('raw', 'staging', 'public', 'bookkeeping')"
+        " and table_name <> 'locks'"
         " and table_name !~ '_tripdata_\\d'"
     )
     described = set()
@@ -245,7 +245,7 @@ def test_a_month_of_another_dataset_changes_nothing_that_is_there(query, dbt, tm
     path = write(green, trips_of(replace(green, month=JANUARY)), tmp_path)
     tables = {name: "dataset = 'yellow'" for name in INCREMENTAL if name != "yellow_taxi_trips"}
     tables |= {"yellow_taxi_trips": "true", "raw.yellow_tripdata": "true"}
-    tables |= {"raw.loads": "dataset = 'yellow'", "staging.built_months": "dataset = 'yellow'"}
+    tables |= {"raw.loads": "dataset = 'yellow'", "bookkeeping.built_months": "dataset = 'yellow'"}
     state = " union all ".join(
         f"select '{name}', xmin::text, count(*), md5(string_agg(t::text, '/' order by t::text))"
         f" from {name} t where {condition} group by 2"
@@ -311,15 +311,15 @@ class TestWhatIsTested:
     """A build tests the months that have been built since all tests last passed."""
 
     def test_after_a_build_that_passes_nothing_is_left_to_test(self, query):
-        assert query("select distinct is_tested from staging.built_months") == [(True,)]
+        assert query("select distinct is_tested from bookkeeping.built_months") == [(True,)]
 
     def test_a_month_that_fails_is_tested_again(self, warehouse, query):
-        query("update staging.built_months set is_tested = false")
+        query("update bookkeeping.built_months set is_tested = false")
         query("update daily_trips set trips = trips + 1")
         _, output = run_dbt(warehouse, BUILD)
         assert "Failure in test assert_marts_add_up_to_the_trips" in output
         assert "Got 1 result, configured to fail" in output
-        assert query("select distinct is_tested from staging.built_months") == [(False,)]
+        assert query("select distinct is_tested from bookkeeping.built_months") == [(False,)]
 
     def test_dbt_test_reads_all_months(self, warehouse, query):
         query("update daily_trips set trips = trips + 1")
@@ -346,7 +346,7 @@ class TestIsUpToDate:
         assert not is_up_to_date("yellow_taxi_trips")
 
     def test_not_if_a_month_has_not_passed_its_tests(self, query):
-        query("update staging.built_months set is_tested = false")
+        query("update bookkeeping.built_months set is_tested = false")
         assert not is_up_to_date("yellow_taxi_trips")
 
     def test_not_after_dbt_was_run_by_hand_perhaps_with_another_project(self, dbt):

@@ -259,9 +259,9 @@ def test_it_is_drawn_again_only_if_a_load_or_a_model_has_changed(query, monkeypa
         return report.PAGE.read_text() != before
 
     assert [is_drawn(), is_drawn()] == [True, False]
-    query("update staging.built_months set load_id = load_id + 1")
+    query("update bookkeeping.built_months set load_id = load_id + 1")
     assert [is_drawn(), is_drawn()] == [True, False]
-    query("update staging.built_projects set project = 'another'")
+    query("update bookkeeping.built_projects set project = 'another'")
     assert [is_drawn(), is_drawn()] == [True, False]
 
 

@@ -8,6 +8,9 @@ import pytest
 from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
 from made_up import made_up_month
 
+from flows.parameters import TABLE_NAME
+from flows.prepare import prepare_warehouse
+
 FEBRUARY = date(2021, 2, 1)
 
 
@@ -76,7 +79,22 @@ def test_a_view_of_an_analysts_reads_the_new_table(upgraded):
 
 
 def test_a_second_build_has_nothing_to_do(upgraded):
-    written = "select xmin::text, relation, source_month from staging.built_months order by 2, 3"
+    written = (
+        "select xmin::text, relation, source_month from bookkeeping.built_months order by 2, 3"
+    )
     before = run_query(upgraded, written)
     build_by_hand(upgraded)
     assert [row[1:] for row in run_query(upgraded, written)] == [row[1:] for row in before]
+
+
+def test_what_an_earlier_version_kept_in_staging_is_kept_apart(warehouse, query, land):
+    land(FEBRUARY, 100)
+    query(
+        "alter table bookkeeping.built_months set schema staging;"
+        "insert into staging.built_months values ('public.x', 'yellow', '2021-02-01', 1);"
+        "drop table bookkeeping.built_shapes, bookkeeping.built_projects;"
+        "drop schema bookkeeping; comment on table raw.locks is 'version 2 (nyc-taxi-elt)'"
+    )
+    prepare_warehouse(TABLE_NAME)
+    assert query("select relation from bookkeeping.built_months") == [("public.x",)]
+    assert query("select to_regclass('staging.built_months')") == [(None,)]

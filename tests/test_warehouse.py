@@ -166,7 +166,7 @@ def contents_of(database: Settings) -> dict[str, list[str]]:
         "select attrelid::regclass::text, string_agg(quote_ident(attname), ', ' order by attnum)"
         " from pg_attribute inner join pg_class on pg_class.oid = attrelid"
         " where relkind in ('r', 'p', 'v') and not relispartition"
-        " and relnamespace::regnamespace::text in ('raw', 'staging', 'public')"
+        " and relnamespace::regnamespace::text in ('raw', 'staging', 'public', 'bookkeeping')"
         " and attnum > 0 and not attisdropped and atttypid <> 'timestamptz'::regtype"
         " and attname <> 'flow_run_id' group by 1",
     )
@@ -259,6 +259,7 @@ class TestWhatIsRefused:
             superuser.model_copy(update={"db": database.db}),
             "create schema raw authorization stranger; create schema staging;"
             "create schema trip_months authorization stranger;"
+            "create schema bookkeeping authorization stranger;"
             f"grant temporary on database {database.db} to stranger;"
             "grant create on schema public to stranger",
         )

@@ -7,11 +7,12 @@
     nobody knows with which project the models are built, until a whole build says so. -#}
 {% macro check_the_warehouse() %}
     {%- if not execute or flags.WHICH not in ('build', 'run', 'seed') -%} {{ return('') }} {%- endif -%}
+    {%- set built_projects = source('bookkeeping', 'built_projects') -%}
     {%- if ask("to_regclass('raw.loads') is null") -%}
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
     {%- elif ask("not exists (select from raw.loads)") -%}
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
-    {%- elif ask("to_regclass('staging.built_projects') is null") -%}
+    {%- elif ask("to_regclass('" ~ built_projects ~ "') is null") -%}
         {{ exceptions.raise_compiler_error("an earlier version made this warehouse: `make run` upgrades it") }}
     {%- endif -%}
     {%- set names = [] -%}
@@ -28,7 +29,7 @@
             move, or use another database: POSTGRES_DB"
         ) }}
     {%- endif %}
-    delete from staging.built_projects
+    delete from {{ built_projects }}
 {% endmacro %}
 
 
@@ -59,8 +60,8 @@
 {#- Whether a table is missing, or was made with other columns and constraints than it is to have. -#}
 {% macro shape_is_new(target, ddl) %}
     {{ return(ask(
-        "to_regclass('" ~ target ~ "') is null or not exists (select from staging.built_shapes where relation = '"
-        ~ name_of(target) ~ "' and shape = '" ~ local_md5(ddl) ~ "')"
+        "to_regclass('" ~ target ~ "') is null or not exists (select from " ~ source('bookkeeping', 'built_shapes')
+        ~ " where relation = '" ~ name_of(target) ~ "' and shape = '" ~ local_md5(ddl) ~ "')"
     )) }}
 {% endmacro %}
 
@@ -79,7 +80,8 @@
 
 {% macro remember_shape(target, ddl) %}
     {% do run_query(
-        "insert into staging.built_shapes (relation, shape) values ('" ~ name_of(target) ~ "', '"
+        "insert into " ~ source('bookkeeping', 'built_shapes') ~ " (relation, shape)
+        values ('" ~ name_of(target) ~ "', '"
         ~ local_md5(ddl) ~ "') on conflict (relation) do update set shape = excluded.shape"
     ) %}
 {% endmacro %}

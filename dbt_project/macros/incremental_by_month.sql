@@ -3,7 +3,7 @@
 
     The model is written as if for all months, and has the columns dataset and source_month. A month
     is built when the loader's audit (raw.loads) has a later load of it than the one from which it
-    was last built; staging.built_months remembers that, in the same transaction. dbt's own
+    was last built; bookkeeping.built_months remembers that, in the same transaction. dbt's own
     incremental models look at the newest rows instead: one trip dated 2098 would silence all later
     months, and a month that is loaded again would never be seen.
 

@@ -18,13 +18,13 @@
             from {{ source('tlc', 'loads') }}
             where dataset = '{{ config.get('meta').dataset }}'
             {%- else -%}
-            from staging.built_months
+            from {{ source('bookkeeping', 'built_months') }}
             where relation in ({{ tables_of_trips() }})
             {%- endif %}
             group by dataset, source_month
         ) as loaded
         full outer join (
-            select * from staging.built_months where relation = '{{ name_of(relation) }}'
+            select * from {{ source('bookkeeping', 'built_months') }} where relation = '{{ name_of(relation) }}'
         ) as built using (dataset, source_month)
         where {{ 'true' if all_months else 'loaded.load_id is distinct from built.load_id' }}
         order by dataset, source_month
@@ -52,11 +52,12 @@
 
 {% macro remember_built_months(relation, months) %}
     {%- if not months -%} {{ return(none) }} {%- endif -%}
+    {%- set built_months = source('bookkeeping', 'built_months') -%}
     {%- set statement -%}
         {%- for month in months %}
-        delete from staging.built_months where relation = '{{ name_of(relation) }}' and {{ is_of(month) }};
+        delete from {{ built_months }} where relation = '{{ name_of(relation) }}' and {{ is_of(month) }};
         {%- if month.load_id %}
-        insert into staging.built_months (relation, dataset, source_month, load_id)
+        insert into {{ built_months }} (relation, dataset, source_month, load_id)
         values ('{{ name_of(relation) }}', '{{ month.dataset }}', '{{ month.source_month }}', {{ month.load_id }});
         {%- endif %}
         {%- endfor %}
@@ -96,7 +97,7 @@
         {{ return('true') }}
     {%- endif -%}
     {%- set query -%}
-        select distinct dataset, source_month from staging.built_months
+        select distinct dataset, source_month from {{ source('bookkeeping', 'built_months') }}
         where
             not is_tested
             {{ "and dataset = '" ~ models[0].config.meta.dataset ~ "'" if models[0].config.meta.dataset }}
@@ -122,7 +123,7 @@
     {%- set is_whole = flags.WHICH == 'build' and not limits -%}
     {%- set failed = results | selectattr('status', 'in', ['error', 'fail', 'skipped', 'runtime error']) | list -%}
     {%- if execute and is_whole and not failed -%}
-        update staging.built_months
+        update {{ source('bookkeeping', 'built_months') }}
         set is_tested = true
         where not is_tested
     {%- endif -%}

@@ -12,7 +12,7 @@ from {{ ref('trip_accounting') }} as accounting
 inner join {{ ref('stg_tlc__loads') }} as loads
     on accounting.load_id = loads.load_id
 -- A month that has been loaded again since its trips were built is for the next build.
-inner join staging.built_months as built
+inner join {{ source('bookkeeping', 'built_months') }} as built
     on
         loads.load_id = built.load_id
         and built.relation in ({{ tables_of_trips() }})

@@ -34,7 +34,7 @@ def explain_node(node: "NodeResult") -> str:
 def months_of_failing_rows(query: str) -> str:
     """The months of the rows that a test's query finds; all that are tested, if they have none."""
     months = "select distinct to_char(source_month, 'YYYY-MM') from"
-    tested = "staging.built_months where not is_tested"
+    tested = "bookkeeping.built_months where not is_tested"
     for rows in (f"({query}) as failing", tested):
         with connect() as connection, suppress(DBAPIError):
             as_it_is = connection.execution_options(no_parameters=True)  # it may have a %

@@ -17,7 +17,7 @@ def is_up_to_date(table_name: str) -> bool:
     """
     with connect() as connection:
         if not connection.exec_driver_sql(
-            "select to_regclass('staging.built_projects') is not null"
+            "select to_regclass('bookkeeping.built_projects') is not null"
         ).scalar():
             return False
         return bool(
@@ -25,7 +25,7 @@ def is_up_to_date(table_name: str) -> bool:
                 """
                 select
                     exists (
-                        select from staging.built_projects
+                        select from bookkeeping.built_projects
                         where trips_table = %(table)s and project = %(project)s
                     )
                     and not exists (
@@ -35,7 +35,7 @@ def is_up_to_date(table_name: str) -> bool:
                             from raw.loads group by dataset, source_month
                         ) as loaded
                         full join (
-                            select * from staging.built_months
+                            select * from bookkeeping.built_months
                             where relation = any(%(trips)s)
                         ) as built using (dataset, source_month)
                         where loaded.load_id is distinct from built.load_id or not built.is_tested
@@ -61,7 +61,7 @@ def remember_build(table_name: str, project: str) -> None:
     """Let later builds know with which project all models have been built and tested."""
     with connect() as connection, connection.begin():
         connection.exec_driver_sql(
-            "insert into staging.built_projects (trips_table, project) values (%s, %s)"
+            "insert into bookkeeping.built_projects (trips_table, project) values (%s, %s)"
             " on conflict (trips_table) do update set project = excluded.project",
             (table_name, project),
         )

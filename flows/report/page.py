@@ -60,8 +60,8 @@ def hash_of_what_it_is_made_of(table_name: str) -> str:
         built = connection.exec_driver_sql(
             "select string_agg(concat_ws(' ', relation, dataset, source_month, load_id), ','"
             " order by relation, dataset, source_month),"
-            " (select project from staging.built_projects where trips_table = %s)"
-            " from staging.built_months",
+            " (select project from bookkeeping.built_projects where trips_table = %s)"
+            " from bookkeeping.built_months",
             (table_name,),
         ).one()
     digest = hashlib.sha256(f"{address(current_url())} {table_name} {built}".encode())

@@ -15,7 +15,7 @@ DEFINITIONS = Path(__file__).with_name("schema.sql").read_text()
 COLUMNS = {dataset.raw_table: dataset.columns for dataset in DATASETS.values()}
 VERSION = hashlib.sha256((DEFINITIONS + repr(COLUMNS)).encode()).hexdigest()[:12]
 MARK = "(nyc-taxi-elt)"  # ends the comment of each table and view that is ours
-SCHEMAS = ("raw", "staging", "trip_months")
+SCHEMAS = ("raw", "staging", "trip_months", "bookkeeping")
 OWN_COLUMNS = {"source_month": "date", "source_row": "bigint", "load_id": "bigint"}
 # A lock that anybody who may connect can hold: so it is not waited for without a limit.
 PREPARING = "select pg_advisory_xact_lock(hashtext('nyc-taxi-elt raw'))"
@@ -106,7 +106,7 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
     """
     tables = [f"raw.{dataset.raw_table}" for dataset in DATASETS.values()]
     tables += ["raw.loads", "raw.malformed_lines", "raw.locks"]
-    tables += ["staging.built_months", "staging.built_shapes", "staging.built_projects"]
+    tables += [f"bookkeeping.built_{what}" for what in ("months", "shapes", "projects")]
     cursor.execute(
         """
         select format('schema %%s', nspname)

@@ -36,8 +36,24 @@ create table if not exists raw.malformed_lines (
 -- anybody who may connect, and a pooler in transaction mode loses them.
 create table if not exists raw.locks (name text primary key);
 
+-- What an earlier version kept in the schema staging.
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['built_months', 'built_shapes', 'built_projects'] loop
+        if
+            obj_description(to_regclass('staging.' || name), 'pg_class') like '%(nyc-taxi-elt)'
+            and to_regclass('bookkeeping.' || name) is null
+        then
+            execute format('alter table staging.%I set schema bookkeeping', name);
+        end if;
+    end loop;
+end
+$$;
+
 -- The load of which each month of a model has been built, and whether it has been tested since.
-create table if not exists staging.built_months (
+create table if not exists bookkeeping.built_months (
     relation text,
     dataset text,
     source_month date,
@@ -48,13 +64,13 @@ create table if not exists staging.built_months (
 );
 
 -- The columns and constraints that a model's table has been made with.
-create table if not exists staging.built_shapes (
+create table if not exists bookkeeping.built_shapes (
     relation text primary key,
     shape text not null
 );
 
 -- dbt's project, as a hash of its files, with which all models were last built and all tests passed.
-create table if not exists staging.built_projects (
+create table if not exists bookkeeping.built_projects (
     trips_table text primary key,
     project text not null
 );
@@ -63,12 +79,12 @@ comment on table raw.loads is
 'The load audit: one row for each load that changed a raw table (nyc-taxi-elt)';
 comment on table raw.malformed_lines is
 'Lines of the loaded files that are not rows, of the latest load of each month (nyc-taxi-elt)';
-comment on table staging.built_months is
+comment on table bookkeeping.built_months is
 'The load of which each month of a model has been built (nyc-taxi-elt)';
-comment on table staging.built_shapes is
+comment on table bookkeeping.built_shapes is
 'The columns and constraints that a model''s table has been made with (nyc-taxi-elt)';
 
-comment on table staging.built_projects is
+comment on table bookkeeping.built_projects is
 'The project with which all models were last built and all tests passed (nyc-taxi-elt)';
 
 create or replace function raw.is_ours(relation regclass) returns boolean

@@ -23,13 +23,21 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.alerts import alert
 from flows.build import build_if_needed
 from flows.errors import RETRIES, PipelineError, TransientError, shorten
-from flows.parameters import TABLE_NAME, Limits, TableName
+from flows.parameters import (
+    TABLE_NAME,
+    Datasets,
+    Limits,
+    Months,
+    Request,
+    TableName,
+    run_name,
+    today,
+)
 from flows.plan import new_or_changed, present_loads
 from flows.prepare import prepare_warehouse
 from flows.report.page import report
 from flows.report.summary import Summary, summarise
-from flows.tlc.datasets import DatasetMonth, Datasets, absolute, months_asked_for, run_name
-from flows.tlc.months import LOOK_BACK, Months, is_open_ended, today
+from flows.tlc.datasets import DatasetMonth
 
 MOST_WAITED_FOR = 32  # months that are in the work pool at a time
 POLL_SECONDS = 3
@@ -74,12 +82,12 @@ def backfill(
     Raises:
         PipelineError: a month has failed, or a model or a test.
     """
-    asked = months_asked_for(datasets, months, source, today())
+    request = Request.resolve(datasets, months, source, today())
     prepare_warehouse(table_name)
-    missing = months_missing(asked, months, source, force)
-    get_run_logger().info("%s of %s months are missing", len(missing), len(asked))
+    missing = months_missing(request, force)
+    get_run_logger().info("%s of %s months are missing", len(missing), len(request.months))
     parameters = {
-        "source": source and absolute(source),
+        "source": request.source.absolute,
         "force": force,
         "allow_fewer_rows": allow_fewer_rows,
         "limits": limits.model_dump(),
@@ -94,27 +102,25 @@ def backfill(
     if failures:
         report_failures(failures)
     built = build_if_needed(table_name)
-    summary = replace(summarise(asked, table_name, built), report=report(table_name))
+    summary = replace(summarise(list(request.months), table_name, built), report=report(table_name))
     if failures:
         raise PipelineError(
-            f"{len(failures)} of {len(asked)} months failed (the rest are loaded): "
+            f"{len(failures)} of {len(request.months)} months failed (the rest are loaded): "
             f"{shorten(', '.join(failures))}. The log has the reasons"
         )
     return summary
 
 
-def months_missing(
-    asked: list[DatasetMonth], months: str, source: str | None, force: bool
-) -> list[DatasetMonth]:
+def months_missing(request: Request, force: bool) -> list[DatasetMonth]:
     """Those that are not loaded, or only as a sample; all, if they are to be loaded again.
 
     With `latest` among the words, those that are new or have changed where they are published.
     """
-    if is_open_ended(months):
-        return new_or_changed(asked, months, source, LOOK_BACK, force)
+    if request.is_open_ended:
+        return new_or_changed(request, force)
     return [
         one
-        for one, load in zip(asked, present_loads(asked), strict=True)
+        for one, load in zip(request.months, present_loads(request.months), strict=True)
         if force or load is None or load.is_sample
     ]
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from flows import interrupt
 from flows.errors import PipelineError, UsageError, is_prefect_away
-from flows.tlc.datasets import months_asked_for
+from flows.parameters import Request
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -27,6 +27,7 @@ class Command(NamedTuple):
     """What the words of a command line ask for."""
 
     parameters: dict[str, Any]
+    request: Request
     as_json: bool
     verbose: bool
     is_plan: bool = False
@@ -72,10 +73,8 @@ def run_flow(module: str, command: Command) -> "State[Any]":
         PipelineError: Prefect's server does not answer.
     """
     from flows.settings import ROOT
-    from flows.tlc.datasets import absolute
 
-    source = command.parameters["source"]
-    parameters = command.parameters | {"source": source and absolute(source)}
+    parameters = command.parameters | {"source": command.request.source.absolute}
     os.chdir(ROOT)  # Prefect reads the settings in pyproject.toml from the folder that it starts in
     os.environ.setdefault("DO_NOT_TRACK", "1")  # as pyproject.toml has it for Prefect's server
     if not command.verbose:
@@ -123,7 +122,7 @@ def show_plan(command: Command) -> str:
         os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     from flows.plan import show
 
-    return show(command.parameters, command.as_json)
+    return show(command.request, command.as_json)
 
 
 def parse(module: str, words: Sequence[str]) -> Command | None:
@@ -161,15 +160,16 @@ def parse(module: str, words: Sequence[str]) -> Command | None:
             plan: Land nothing: show which months there are, new or changed, and how large.
         """
         parameters = app(words)
-        return Command(parameters, as_json, verbose, plan) if parameters else None
+        if parameters is None:
+            return None
+        # The flow resolves it again, on the day for which it is scheduled.
+        request = Request.of(parameters, date.today())
+        return Command(parameters, request, as_json, verbose, plan)
 
     try:
         found: Command | None = app.meta(words)
     except cyclopts.CycloptsError as error:
         raise UsageError(shorten_error(error)) from None
-    if found:  # the flow asks again, on the day for which it is scheduled
-        asked = found.parameters
-        months_asked_for(asked["datasets"], asked["months"], asked["source"], date.today())
     return found
 
 

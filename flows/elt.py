@@ -20,13 +20,22 @@ from prefect.states import Completed
 from flows.alerts import alert
 from flows.build import build_if_needed, check_freshness
 from flows.land import land
-from flows.parameters import TABLE_NAME, Limits, LookBack, TableName
+from flows.parameters import (
+    TABLE_NAME,
+    Datasets,
+    Limits,
+    LookBack,
+    Months,
+    Request,
+    TableName,
+    run_name,
+    today,
+)
 from flows.plan import new_or_changed
 from flows.prepare import prepare_warehouse
 from flows.report.page import report
 from flows.report.summary import Summary, summarise
-from flows.tlc.datasets import Datasets, months_asked_for, run_name
-from flows.tlc.months import LOOK_BACK, Months, is_open_ended, today
+from flows.tlc.months import LOOK_BACK
 
 
 @flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])
@@ -63,13 +72,14 @@ def elt(
     Raises:
         PipelineError: anything that is not a bug, in one line.
     """
-    asked = months_asked_for(datasets, months, source, today(), look_back)
+    request = Request.resolve(datasets, months, source, today(), look_back)
     prepare_warehouse(table_name)
-    if months and is_open_ended(months):
-        asked = new_or_changed(asked, months, source, look_back, force)
+    asked = list(request.months)
+    if request.is_open_ended:
+        asked = new_or_changed(request, force)
         if not asked:
             check_freshness()
-            return Completed(name="Skipped", message=f"{months.strip()}: nothing new, or changed")
+            return Completed(name="Skipped", message=f"{request.words}: nothing new, or changed")
     landed = [
         land(month, source, dataset.name, force, allow_fewer_rows, limits)
         for dataset, month in asked

@@ -8,10 +8,10 @@ from pathlib import Path
 from prefect import flow
 
 from flows.errors import without_secrets
-from flows.parameters import SAMPLE, Limits
-from flows.tlc.datasets import DATASETS, DEFAULT, DatasetName
+from flows.parameters import DatasetName, Limits, Month
+from flows.tlc.datasets import DATASETS, DEFAULT
 from flows.tlc.download import fetch
-from flows.tlc.months import Month
+from flows.tlc.source import Source
 from flows.warehouse.connection import current_url, raw_assets
 from flows.warehouse.load import Load, load
 
@@ -50,8 +50,8 @@ def land(
         PipelineError: anything that is not a bug, in one line.
     """
     began = time.perf_counter()
-    published = DATASETS[dataset]
-    url = published.locate(month, source)
+    published, origin = DATASETS[dataset], Source(source)
+    url = origin.locate(published, month)
     file = fetch.with_options(refresh_cache=force)(url, max_gigabytes=limits.gigabytes)
     fetch_seconds = time.perf_counter() - began
     load_as_assets = load.with_options(
@@ -65,7 +65,7 @@ def land(
         force,
         limits,
         allow_fewer_rows,
-        is_sample=source == SAMPLE,
+        is_sample=origin.is_sample,
     )
     return Landed(loaded, fetch_seconds)
 

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 from tabulate import tabulate
 
 from flows.errors import without_secrets
-from flows.parameters import SAMPLE
+from flows.parameters import Request
 from flows.progress import megabytes
 from flows.settings import read_settings
-from flows.tlc.datasets import DATASETS, DatasetMonth, months_asked_for
+from flows.tlc.datasets import DATASETS, DatasetMonth
 from flows.tlc.download import Forbidden, Published, SourceUnavailable, probe
-from flows.tlc.months import LATEST, LATEST_BY, LOOK_BACK, months_before
+from flows.tlc.months import LATEST_BY, months_before
 from flows.warehouse.load import Load, latest_loads
 from flows.warehouse.local_server import ensure_server
 
@@ -43,16 +43,11 @@ class PlannedMonth:
     rows_before: int | None = None
 
 
-def plan(
-    asked: Sequence[DatasetMonth],
-    source: str | None = None,
-    months: str = "",
-    look_back: int = LOOK_BACK,
-) -> list[PlannedMonth]:
-    """Compare what a source has of some months with what is loaded.
+def plan(request: Request) -> list[PlannedMonth]:
+    """Compare what a source has of the months that are asked for with what is loaded.
 
-    Where they are asked for as `latest` alone, it is `look_back` months of each dataset, up to the
-    newest that is published.
+    Where that is `latest` alone, it is `look_back` months of each dataset, up to the newest that is
+    published.
 
     A month has changed if its size, its ETag or its Last-Modified is another than when it was
     loaded. The source is asked for one byte of each file, several at once, and gently.
@@ -61,12 +56,12 @@ def plan(
 
     def of(one: DatasetMonth, present: Load | None) -> PlannedMonth:
         state: State
-        url = one.dataset.locate(one.month, source)
+        url = request.source.locate(one.dataset, one.month)
         rows = present.rows if present else None
         published: Published | None = None
         try:
             published = probe(url) if one.month > due else probe_patiently(url)
-            state = state_of(published, present, source == SAMPLE)
+            state = state_of(published, present, request.source.is_sample)
         except SourceUnavailable as refusal:
             is_early = one.month > due and isinstance(refusal, Forbidden)
             state = "not published" if is_early else "no answer"
@@ -75,13 +70,13 @@ def plan(
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         coming = []
-        for one, present in zip(asked, present_loads(asked), strict=True):
+        for one, present in zip(request.months, present_loads(request.months), strict=True):
             coming.append(threads.submit(of, one, present))
             time.sleep(1 / REQUESTS_PER_SECOND)
         planned = [one.result() for one in coming]
-    if months.strip() == LATEST:
+    if request.is_latest_alone:
         of_each = groupby(planned, key=lambda one: one.dataset)
-        planned = [one for _, of_one in of_each for one in newest([*of_one], look_back)]
+        planned = [one for _, of_one in of_each for one in newest([*of_one], request.look_back)]
     return planned
 
 
@@ -118,18 +113,15 @@ def state_of(published: Published | None, present: Load | None, is_sample: bool)
     return "changed" if differs else "same"
 
 
-def new_or_changed(
-    asked: Sequence[DatasetMonth],
-    months: str,
-    source: str | None,
-    look_back: int,
-    force: bool = False,
-) -> list[DatasetMonth]:
-    """Of the months that words with `latest` in them mean, those that are to be landed."""
+def new_or_changed(request: Request, force: bool = False) -> list[DatasetMonth]:
+    """The months of a request that are to be landed; with `force`, the others that are published.
+
+    As its source has them at the moment.
+    """
     wanted = (*TO_LAND, "same") if force else TO_LAND
     return [
         DatasetMonth(DATASETS[one.dataset], one.month)
-        for one in plan(asked, source, months, look_back)
+        for one in plan(request)
         if one.state in wanted
     ]
 
@@ -140,15 +132,12 @@ def newest(planned: list[PlannedMonth], count: int) -> list[PlannedMonth]:
     return [one for one in planned if one.month <= max(there, default=date.min)][-count:]
 
 
-def show(parameters: dict[str, Any], as_json: bool) -> str:
-    """The plan of a run with these parameters, as a table or as JSON."""
+def show(request: Request, as_json: bool) -> str:
+    """The plan of a run for people, as a table, or as JSON."""
     settings = read_settings()
     if settings.block is None:
         ensure_server(settings)
-    words = (parameters["datasets"], parameters["months"], parameters["source"])
-    look_back = parameters.get("look_back", LOOK_BACK)
-    asked = months_asked_for(*words, date.today(), look_back)
-    planned = plan(asked, parameters["source"], parameters["months"] or "", look_back)
+    planned = plan(request)
     if as_json:
         rows = [{**asdict(one), "month": f"{one.month:%Y-%m}"} for one in planned]
         return json.dumps({"months": rows, **sum_of(planned)})

@@ -12,15 +12,10 @@ from flows.backfill import backfill
 from flows.elt import elt
 from flows.errors import PipelineError, UsageError
 from flows.land import land
-from flows.parameters import SAMPLE
-from flows.tlc.datasets import (
-    DATASETS,
-    SOURCES,
-    datasets_of,
-    months_asked_for,
-    read_datasets,
-)
+from flows.parameters import Request
+from flows.tlc.datasets import DATASETS, SOURCES, read_datasets
 from flows.tlc.sample import sample_file
+from flows.tlc.source import SAMPLE, Source
 
 COPY = "https://github.com/DataTalksClub/nyc-tlc-data/releases/download/yellow"
 TLC = "https://d37ci6vzurychx.cloudfront.net/trip-data"
@@ -41,36 +36,39 @@ YELLOW = DATASETS["yellow"]
     ],
 )
 def test_yellow_months_are_csv_where_the_copy_has_them_and_tlcs_parquet_elsewhere(month, url):
-    assert YELLOW.locate(month) == url
+    assert Source().locate(YELLOW, month) == url
 
 
 def test_a_source_that_is_given_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     month = date(2024, 5, 1)
-    assert YELLOW.locate(month, "https://host/{month}.csv") == "https://host/2024-05.csv"
-    assert YELLOW.locate(month, "files/{month}.parquet") == f"{tmp_path}/files/2024-05.parquet"
-    assert YELLOW.locate(date(2020, 3, 1), SAMPLE) == str(sample_file("yellow", date(2020, 3, 1)))
+    url = Source("https://host/{month}.csv").locate(YELLOW, month)
+    assert url == "https://host/2024-05.csv"
+    file = Source("files/{month}.parquet").locate(YELLOW, month)
+    assert file == f"{tmp_path}/files/2024-05.parquet"
+    march = date(2020, 3, 1)
+    assert Source(SAMPLE).locate(YELLOW, march) == str(sample_file("yellow", march))
 
 
 def test_a_setting_has_another_server_in_the_place_of_all(monkeypatch):
     monkeypatch.setenv("SOURCE_BASE_URL", "http://127.0.0.1:8000/mirror/")
-    assert YELLOW.locate(date(2021, 1, 1)) == (
+    assert Source().locate(YELLOW, date(2021, 1, 1)) == (
         "http://127.0.0.1:8000/mirror/yellow_tripdata_2021-01.csv.gz"
     )
-    assert YELLOW.locate(date(2024, 1, 1)) == (
+    assert Source().locate(YELLOW, date(2024, 1, 1)) == (
         "http://127.0.0.1:8000/mirror/yellow_tripdata_2024-01.parquet"
     )
 
 
 def test_a_month_before_the_first_is_refused():
     with pytest.raises(UsageError, match="2008-12: TLC's yellow files begin with 2009-01"):
-        YELLOW.locate(date(2008, 12, 1))
+        Source().locate(YELLOW, date(2008, 12, 1))
 
 
 def test_every_month_has_a_source():
     for dataset in DATASETS.values():
         for month in pd.period_range(dataset.first_month, "2030-12", freq="M"):
-            assert str(month) in dataset.locate(month.to_timestamp().date())
+            assert str(month) in Source().locate(dataset, month.to_timestamp().date())
 
 
 def test_the_columns_of_the_raw_table_are_those_that_dbt_describes():
@@ -136,8 +134,9 @@ def test_what_a_file_lacks_is_listed():
 TODAY = date(2026, 1, 20)
 
 
-def names(asked) -> list[str]:
-    return [str(one) for one in asked]
+def asked_for(datasets: str | None, months: str | None, source: str | None = None) -> list[str]:
+    request = Request.resolve(datasets, months, source, TODAY)
+    return [str(one) for one in request.months]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,8 @@ def names(asked) -> list[str]:
     ],
 )
 def test_a_dataset_is_chosen_or_named_by_the_source(datasets, source, expected):
-    assert [dataset.name for dataset in datasets_of(datasets, source)] == expected
+    asked = asked_for(datasets, "2021-01", source)
+    assert asked == [f"{name} 2021-01" for name in expected]
 
 
 @pytest.mark.parametrize("flow", [elt, backfill], ids=["elt", "backfill"])
@@ -164,8 +164,7 @@ def test_prefects_form_offers_the_datasets_as_a_choice(flow):
 
 
 def test_of_all_datasets_each_has_the_months_of_its_time():
-    asked = months_asked_for("all", "2013-08 2015-01 2019-02", None, TODAY)
-    assert names(asked) == [
+    assert asked_for("all", "2013-08 2015-01 2019-02") == [
         *("yellow 2013-08", "yellow 2015-01", "yellow 2019-02"),
         *("green 2013-08", "green 2015-01", "green 2019-02"),
         *("fhvhv 2019-02", "fhv 2015-01", "fhv 2019-02"),
@@ -174,13 +173,14 @@ def test_of_all_datasets_each_has_the_months_of_its_time():
 
 def test_of_one_dataset_a_month_before_its_first_is_refused():
     with pytest.raises(UsageError, match=r"2013-07 is before 2013-08"):
-        months_asked_for("green", "2013-07", None, TODAY)
+        asked_for("green", "2013-07")
 
 
 def test_a_source_for_several_datasets_says_where_their_names_are():
     with pytest.raises(UsageError, match=r"put \{dataset\} in it"):
-        months_asked_for("all", "2021-01", "https://host/{month}.csv", TODAY)
-    source = "https://host/{dataset}/{month}.csv"
-    [yellow, green, *_] = months_asked_for("all", "2021-01", source, TODAY)
-    assert yellow.dataset.locate(yellow.month, source) == "https://host/yellow/2021-01.csv"
-    assert green.dataset.locate(green.month, source) == "https://host/green/2021-01.csv"
+        asked_for("all", "2021-01", "https://host/{month}.csv")
+    request = Request.resolve("all", "2021-01", "https://host/{dataset}/{month}.csv", TODAY)
+    assert [request.source.locate(*one) for one in request.months[:2]] == [
+        "https://host/yellow/2021-01.csv",
+        "https://host/green/2021-01.csv",
+    ]

@@ -10,9 +10,10 @@ from pydantic import TypeAdapter
 
 from flows.errors import UsageError, shorten
 from flows.land import land
-from flows.tlc.datasets import DATASETS, absolute
-from flows.tlc.months import Month, months_of
+from flows.parameters import Month, Request
+from flows.tlc.datasets import DATASETS
 from flows.tlc.sample import sample_months
+from flows.tlc.source import Source
 
 TODAY = date(2026, 1, 20)
 JANUARY, FEBRUARY, MARCH = date(2021, 1, 1), date(2021, 2, 1), date(2021, 3, 1)
@@ -28,6 +29,14 @@ HOSTILE = [
 ]
 
 
+def months_of(
+    months: str | None, source: str | None, look_back: int = 12, dataset: str = "yellow"
+) -> list[date]:
+    """The months of a dataset that a run with these words is about."""
+    request = Request.resolve(dataset, months, source, TODAY, look_back)
+    return [one.month for one in request.months]
+
+
 @pytest.mark.parametrize(
     ("months", "expected"),
     [
@@ -41,27 +50,27 @@ HOSTILE = [
     ],
 )
 def test_months_are_words_ranges_or_the_latest(months, expected):
-    assert months_of(months, None, TODAY) == expected
+    assert months_of(months, None) == expected
 
 
 def test_the_latest_may_be_any_of_the_last_months_until_one_is_known_to_be_published():
     """TLC publishes a month one to three months after its end."""
-    latest = months_of("latest", None, TODAY, look_back=2)
+    latest = months_of("latest", None, look_back=2)
     assert latest == [date(2025, month, 1) for month in range(8, 13)]
 
 
 def test_of_the_sample_all_months_are_meant_or_those_that_are_named():
-    assert months_of(None, "sample", TODAY) == sample_months("yellow")
-    assert months_of("2020-03", "sample", TODAY) == [date(2020, 3, 1)]
-    assert months_of("2020-02..2020-03", "sample", TODAY) == sample_months("yellow")[:2]
+    assert months_of(None, "sample") == sample_months("yellow")
+    assert months_of("2020-03", "sample") == [date(2020, 3, 1)]
+    assert months_of("2020-02..2020-03", "sample") == sample_months("yellow")[:2]
 
 
 def test_a_file_says_its_month_itself():
-    assert months_of(None, "2019-12/yellow_tripdata_2021-02_head.csv.gz", TODAY) == [FEBRUARY]
+    assert months_of(None, "2019-12/yellow_tripdata_2021-02_head.csv.gz") == [FEBRUARY]
 
 
 def test_a_file_without_a_month_in_its_name_needs_one():
-    assert months_of("2021-02", "http://host/trips.csv", TODAY) == [FEBRUARY]
+    assert months_of("2021-02", "http://host/trips.csv") == [FEBRUARY]
 
 
 @pytest.mark.parametrize(
@@ -82,14 +91,14 @@ def test_a_file_without_a_month_in_its_name_needs_one():
 )
 def test_what_cannot_be_understood_is_one_clear_line(months, source, said):
     with pytest.raises(UsageError, match=said) as refusal:
-        months_of(months, source, TODAY)
+        months_of(months, source)
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 300
 
 
 def test_months_before_the_first_of_a_dataset_are_refused():
     with pytest.raises(UsageError, match=r"2013-07 is before 2013-08, the first month"):
-        months_of("2013-07..2013-09", None, TODAY, since=date(2013, 8, 1))
+        months_of("2013-07..2013-09", None, dataset="green")
 
 
 MONTH = TypeAdapter(Month)
@@ -138,9 +147,10 @@ def test_prefects_server_refuses_a_run_for_another_day(prefect_server):
 def test_a_source_is_located_for_a_month(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yellow = DATASETS["yellow"]
-    assert yellow.locate(JANUARY, "trips/{month}.csv") == f"{tmp_path}/trips/2021-01.csv"
-    assert yellow.locate(JANUARY, "http://host/{month}.csv") == "http://host/2021-01.csv"
-    assert absolute("sample") == "sample"
+    file = Source("trips/{month}.csv").locate(yellow, JANUARY)
+    assert file == f"{tmp_path}/trips/2021-01.csv"
+    assert Source("http://host/{month}.csv").locate(yellow, JANUARY) == "http://host/2021-01.csv"
+    assert Source("sample").absolute == "sample"
 
 
 def test_what_is_shown_of_a_source_has_no_secrets():

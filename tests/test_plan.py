@@ -14,12 +14,11 @@ from flows import plan as module
 from flows.elt import elt
 from flows.errors import TransientError
 from flows.land import land
+from flows.parameters import Request
 from flows.plan import new_or_changed, plan, show
-from flows.tlc.datasets import DATASETS, DatasetMonth, months_asked_for
 from flows.tlc.download import fetch
 from flows.tlc.months import months_before
 
-YELLOW = DATASETS["yellow"]
 TODAY = date.today()
 NEWEST = months_before(TODAY, 2)
 BEFORE = months_before(TODAY, 3)
@@ -54,19 +53,15 @@ def tlc(httpserver, monkeypatch):
     return server
 
 
-def yellow(*months: date) -> list[DatasetMonth]:
-    return [DatasetMonth(YELLOW, month) for month in months]
+def asked(*months: str | date, look_back: int = 12) -> Request:
+    """A request for months of yellow trips."""
+    words = " ".join(one if isinstance(one, str) else f"{one:%Y-%m}" for one in months)
+    return Request.resolve(None, words, None, TODAY, look_back)
 
 
-def to_land(words: str, look_back: int) -> list[date]:
-    """The months that a run with these words would land."""
-    asked = months_asked_for(None, words, None, TODAY, look_back)
-    return [one.month for one in new_or_changed(asked, words, None, look_back)]
-
-
-def asked(months: str) -> dict[str, str | None]:
-    """The parameters of a run."""
-    return {"datasets": None, "months": months, "source": None}
+def to_land(request: Request) -> list[date]:
+    """The months that a run would land."""
+    return [one.month for one in new_or_changed(request)]
 
 
 def publish(tlc, month: date, rows: int = 100, etag: str = '"1"') -> None:
@@ -80,7 +75,7 @@ def test_a_month_is_new_same_changed_or_not_published(tlc):
     for month in (OLD, BEFORE):
         land(month)
     publish(tlc, OLD, etag='"2"')
-    planned = plan(yellow(OLD, BEFORE, NEWEST, months_before(TODAY, 1)))
+    planned = plan(asked(OLD, BEFORE, NEWEST, months_before(TODAY, 1)))
     assert [one.state for one in planned] == ["changed", "same", "new", "not published"]
     assert [one.rows_before for one in planned] == [100, 100, None, None]
     assert planned[0].bytes == len(tlc.files[f"{OLD:%Y-%m}"][0])
@@ -89,7 +84,7 @@ def test_a_month_is_new_same_changed_or_not_published(tlc):
 @pytest.mark.usefixtures("warehouse")
 def test_a_plan_asks_for_one_byte_of_each_file_and_fetches_none(tlc):
     publish(tlc, NEWEST)
-    plan(yellow(NEWEST))
+    plan(asked(NEWEST))
     assert tlc.asked == [(f"{NEWEST:%Y-%m}", "bytes=0-0")]
 
 
@@ -100,7 +95,7 @@ def test_a_refusal_of_a_month_that_should_be_there_is_asked_again(tlc):
     for month in months:
         publish(tlc, month)
     tlc.is_overloaded = True
-    assert {one.state for one in plan(yellow(*months))} == {"new"}
+    assert {one.state for one in plan(asked(*months))} == {"new"}
 
 
 @pytest.mark.usefixtures("warehouse")
@@ -109,7 +104,7 @@ def test_two_hundred_months_are_planned_in_seconds(tlc):
     for month in months:
         tlc.files[f"{month:%Y-%m}"] = (b"x" * 1_000_000, '"1"')
     began = time.monotonic()
-    planned = plan(yellow(*months))
+    planned = plan(asked(*months))
     assert {(one.state, one.bytes) for one in planned} == {("new", 1_000_000)}
     assert time.monotonic() - began < 60  # a hang, and not a speed
 
@@ -121,13 +116,13 @@ class TestShow:
     def test_a_table_for_people(self, tlc):
         publish(tlc, NEWEST)
         publish(tlc, OLD)
-        shown = show(asked(f"{OLD:%Y-%m} {NEWEST:%Y-%m}"), as_json=False)
+        shown = show(asked(OLD, NEWEST), as_json=False)
         assert re.search(rf"{OLD:%Y-%m} +new +0\.0 MB .*yellow_tripdata_{OLD:%Y-%m}", shown)
         assert "To fetch: 2 of 2 months, 0.0 MB, in about 1 minute" in shown
 
     def test_json_for_scripts(self, tlc):
         publish(tlc, NEWEST)
-        shown = json.loads(show(asked(f"{NEWEST:%Y-%m}"), as_json=True))
+        shown = json.loads(show(asked(NEWEST), as_json=True))
         [month] = shown["months"]
         assert (month["dataset"], month["month"]) == ("yellow", f"{NEWEST:%Y-%m}")
         assert month["state"] == "new"
@@ -137,19 +132,19 @@ class TestShow:
     def test_latest_is_the_months_that_a_run_would_look_at(self, tlc):
         for month in (OLD, BEFORE, NEWEST):
             publish(tlc, month)
-        shown = json.loads(show({**asked("latest"), "look_back": 2}, as_json=True))
+        shown = json.loads(show(asked("latest", look_back=2), as_json=True))
         assert [month["month"] for month in shown["months"]] == [
             f"{month:%Y-%m}" for month in (BEFORE, NEWEST)
         ]
 
     def test_a_sample_that_is_loaded_is_the_same_as_the_sample(self):
-        sample = {"datasets": "green", "months": None, "source": "sample"}
+        sample = Request.resolve("green", None, "sample", TODAY)
         assert json.loads(show(sample, as_json=True))["to_fetch"] == 1
         land(date(2020, 4, 1), "sample", "green")
         assert json.loads(show(sample, as_json=True))["to_fetch"] == 0
 
     def test_nothing_to_fetch(self, tlc):
-        shown = show(asked(f"{months_before(TODAY, 1):%Y-%m}"), as_json=False)
+        shown = show(asked(months_before(TODAY, 1)), as_json=False)
         assert "Nothing to fetch" in shown
 
 
@@ -171,7 +166,7 @@ class TestLatest:
             land(months_before(TODAY, count))
         again = months_before(TODAY, 5)
         publish(tlc, again, rows=120, etag='"2"')
-        assert to_land("latest", 5) == [again]
+        assert to_land(asked("latest", look_back=5)) == [again]
 
     def test_it_is_skipped_only_when_nothing_is_new_or_has_changed(self, tlc):
         publish(tlc, NEWEST)
@@ -193,4 +188,4 @@ class TestLatest:
         for count in range(2, 5):
             publish(tlc, months_before(TODAY, count))
         months = [months_before(TODAY, count) for count in (4, 3, 2)]
-        assert to_land(f"{months[0]:%Y-%m}..latest", 12) == months
+        assert to_land(asked(f"{months[0]:%Y-%m}..latest")) == months

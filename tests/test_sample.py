@@ -9,10 +9,11 @@ from made_up import made_up_month
 
 from flows.errors import UsageError
 from flows.land import land
-from flows.parameters import SAMPLE
-from flows.tlc.datasets import DATASETS, months_asked_for
+from flows.parameters import Request
+from flows.tlc.datasets import DATASETS
 from flows.tlc.formats import open_trip_file
 from flows.tlc.sample import FOLDER, sample_file, sample_months
+from flows.tlc.source import SAMPLE
 
 MARCH = date(2020, 3, 1)
 SAMPLES = [(dataset, month) for dataset in DATASETS for month in sample_months(dataset)]
@@ -85,7 +86,7 @@ def test_another_month_than_it_has_is_one_clear_line():
 
 def test_without_months_all_of_a_dataset_or_of_all_of_them_are_meant():
     def meant(datasets: str) -> list[tuple[str, date]]:
-        asked = months_asked_for(datasets, None, SAMPLE, date.today())
+        asked = Request.resolve(datasets, None, SAMPLE, date.today()).months
         return [(one.dataset.name, one.month) for one in asked]
 
     assert meant("all") == SAMPLES

@@ -9,8 +9,8 @@ import pytest
 
 from flows.errors import PipelineError, shorten, without_secrets
 from flows.settings import ROOT
-from flows.tlc.datasets import absolute
 from flows.tlc.download import fetch, file_name
+from flows.tlc.source import absolute
 from flows.warehouse.connection import connect
 
 SPELLINGS = (str, quote, quote_plus, lambda text: json.dumps(text)[1:-1])

@@ -56,7 +56,7 @@ def months_of(
         return asked
     is_pattern = source is None or "{month}" in source
     source = source or "TLC's files"
-    found = re.search(rf"{WRITTEN}(?!\d)", source.rpartition("/")[2])
+    found = re.search(rf"{WRITTEN}(?!\d)", source.rstrip("/").rpartition("/")[2])
     if not months:
         if not found and not is_pattern:
             raise UsageError(f"{shorten(source)}: no month in its name. Give the month: YYYY-MM")
@@ -68,7 +68,8 @@ def months_of(
         )
     if len(asked) > 1 and not is_pattern:
         raise UsageError(
-            f"{shorten(source)} is one file for several months: put {{month}} in its name"
+            f"{shorten(source)} is one file for several months: put {{month}} in its name. If it "
+            "holds them all, ask for one of them: the answer says how to split it"
         )
     return asked
 

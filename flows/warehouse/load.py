@@ -219,8 +219,8 @@ def about_another_file(file: SourceFile, where: str, present: Load | None, rows:
     is_beside = file.path.is_file() and PurePath(present.source).parent == folder
     advice = f". If both are parts of the month, give them together: SOURCE={folder}"
     return (
-        f"{where}: the {rows:,} rows of {file.source} replace {present.rows:,} rows of another "
-        f"file, {present.source}{advice * (is_beside and not is_url(file.source))}"
+        f"{where}: {file.source} replaces {present.rows:,} rows of another file, {present.source},"
+        f" by {rows:,}{advice * (is_beside and not is_url(file.source))}"
     )
 
 

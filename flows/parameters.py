@@ -48,7 +48,7 @@ class Limits(BaseModel):
         description="The share of a file's lines that may be malformed, from 0 to 1.",
     )
     other_months_share: float = Field(
-        default=0.5,  # a few trips are always of another month, or of a clock that went wrong
+        default=0.25,  # a few trips are always of another month, or of a clock that went wrong
         ge=0,
         le=1,
         allow_inf_nan=False,
@@ -58,7 +58,7 @@ class Limits(BaseModel):
         default=10.0,  # TLC's largest CSV has 2.5
         gt=0,
         allow_inf_nan=False,
-        description="How large a file may be when unpacked.",
+        description="How large a file may be when unpacked, as text, in 10^9 bytes.",
     )
 
 
@@ -242,7 +242,10 @@ def months_of(
             f"{source}: the month in its name is {named:%Y-%m}, not {shorten(months or '')}"
         )
     if len(asked) > 1 and not is_pattern:
-        raise UsageError(f"{source} is one file for several months: put {{month}} in its name")
+        raise UsageError(
+            f"{source} is one file for several months: put {{month}} in its name. If it holds them "
+            "all, ask for one of them: the answer says how to split it"
+        )
     if source.is_sample:
         for month in asked:
             source.locate(dataset, month)

@@ -4,6 +4,7 @@ import decimal
 import gzip
 import io
 import os
+import re
 import zipfile
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -18,6 +19,7 @@ from made_up import HEADER
 
 from flows.errors import PipelineError
 from flows.tlc.datasets import DATASETS
+from flows.tlc.download import NotPublished, verify
 from flows.tlc.formats import (
     BATCH,
     column_names,
@@ -126,6 +128,8 @@ class TestHeader:
             ("a," * 700_000, "it has more than 1 MB"),
             ("", "no header"),
             ("\n1,2\n", "no header"),
+            ("B02764,6/1/2021 0:02", "column 2 is '6/1/2021 0:02', a value: the header is missing"),
+            ("sep=;\nVendorID;x", "it is for Excel alone. Take the line away: tail -n +2"),
         ],
     )
     def test_one_that_can_not_be_a_tables_is_refused_in_one_line(self, opened, line, reason):
@@ -287,6 +291,144 @@ class TestCsv:
             list(trips.chunks())
 
 
+class TestManyFiles:
+    """A folder, or a pattern, is one month's file."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        """A folder of files with this content."""
+
+        def make(files: dict[str, bytes]) -> Path:
+            folder = tmp_path / "export"
+            for name, content in files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+            return folder
+
+        return make
+
+    def rows_of(self, path: Path) -> bytes:
+        with open_trip_file(path, str(path)) as trips:
+            rows = b"".join(trips.chunks())
+            assert sort_lines(trips) == (rows, [])
+            assert trips.rows_read == rows.count(b"\n")
+            return rows
+
+    @pytest.mark.parametrize("pack", [bytes, gzip.compress])
+    def test_its_files_are_read_as_one_in_the_order_of_their_names(self, folder, pack):
+        names = ("part-00002.csv", "part-00000.csv", "part-00001.csv")
+        path = folder({name: pack(b"a,b\n%s,x\n" % name[9:10].encode()) for name in names})
+        for given in (path, path / "part-*.csv", path / "part-0000[0-2].csv", path / "**" / "*"):
+            assert self.rows_of(given) == b"0,x\n1,x\n2,x\n"
+
+    def test_so_are_files_of_parquet(self, folder):
+        parts = {f"part-{i}.snappy.parquet": parquet({"a": [i], "b": ["x"]}) for i in (1, 0)}
+        assert self.rows_of(folder(parts)) == b"0,x\n1,x\n"
+
+    def test_a_last_line_without_an_end_is_not_the_beginning_of_the_next_files_first(self, folder):
+        path = folder({"1.csv": b"a,b\n1,x", "2.csv": b"a,b\n2,x\n"})
+        assert self.rows_of(path) == b"1,x\n2,x\n"
+
+    def test_a_file_without_rows_is_one_of_them(self, folder):
+        path = folder({"0": b"a,b\n", "1": b"a,b\n", "2": b"a,b\n2,x\n", "3": b"a,b"})
+        assert self.rows_of(path) == b"2,x\n"
+
+    def test_what_is_hidden_or_sparks_own_is_none_of_them(self, folder):
+        others = dict.fromkeys(("_SUCCESS", ".part-0.csv.crc", ".DS_Store", "_metadata"), b"?")
+        path = folder({"part-0.csv": b"a,b\n1,x\n", **others})
+        assert self.rows_of(path) == self.rows_of(path / "*") == b"1,x\n"
+
+    def test_what_is_read_is_all_counted_and_hashed(self, folder):
+        files = {"1.csv": b"a,b\n1,x\n", "2.csv": b"a,b\n2,x\n3,x\n"}
+        path = folder(files)
+        seen = set()
+        for change in (b"", b"", b"4,x\n"):
+            (path / "2.csv").write_bytes(files["2.csv"] + change)
+            with open_trip_file(path, "export") as trips:
+                assert [*trips.read_through()][-1] == trips.bytes_read == 20 + len(change)
+                seen.add(trips.sha256)
+                list(trips.chunks())
+                assert (trips.rows_read, trips.bytes_read) == (3 + bool(change), 20 + len(change))
+                seen.add(trips.sha256)
+        assert len(seen) == 2
+
+    def test_one_file_in_a_folder_is_the_file_itself(self, folder):
+        content = b"a,b\n1,x\n"
+        with open_trip_file(folder({"part-0.csv": content}), "export") as trips:
+            list(trips.chunks())
+            assert trips.sha256 == sha256(content).hexdigest()
+            assert trips.header.endswith("part-0.csv, line 1")
+
+    def test_a_file_whose_name_looks_like_a_pattern_is_a_file(self, folder):
+        path = folder({"trips[1].csv": b"a,b\n1,x\n", "trips1.csv": b"a,b\n2,x\n"})
+        assert self.rows_of(path / "trips[1].csv") == b"1,x\n"
+
+    def test_a_line_that_is_put_aside_has_its_file_in_its_reason(self, folder):
+        path = folder({"1.csv": b"a,b\n1,x\n", "2.csv": b"a,b\n2,x\n3\n", "3.csv": b"a,b\n4,x"})
+        with open_trip_file(path, "export") as trips:
+            rows, aside = sort_lines(trips)
+            assert trips.rows_read == 3
+        assert rows == b"1,x\n2,x\n4,x\n"
+        assert aside == [(3, "3", "1 fields in place of 2 (in 2.csv)")]
+
+    @pytest.mark.parametrize(
+        ("files", "reason"),
+        [
+            (
+                {"1.csv": b"a,b\n", "1.csv.gz": gzip.compress(b"a,b\n")},
+                "1.csv is CSV, and 1.csv.gz",
+            ),
+            ({"1.csv": b"a,b\n", "2.parquet": parquet({"a": [1], "b": [1]})}, "is CSV, and 2.parq"),
+            (
+                {"1.csv": b"a,b\n", "2.csv": b"a,c\n"},
+                "2.csv, line 1: its columns are not those of 1",
+            ),
+            ({"1.csv": b"a,b\n", "2.csv": b"a,c\n"}, "it lacks 'b', it has 'c'. Give the files of"),
+            (
+                {"1.csv": b"a,b\n", "2.csv": b"b,a\n"},
+                "not those of 1.csv: they are in another order",
+            ),
+            ({"1.csv": b"a,b\n", "2.csv": b"1,2021-06-01\n"}, "2.csv, line 1: column 2 is '2021-"),
+            ({"1.csv": b"a,b\n", "2.csv": b""}, "2.csv, line 1: no header"),
+            ({"1.csv": b"a,b\n", "notes.html": b"<html>"}, "notes.html is a web page"),
+            ({"1.csv": b"a,b\n1,x\n", "2.csv": b"a,b\n1,x\n"}, "2.csv is a copy of 1.csv. Delete"),
+            (
+                {"1.csv": b"a,b\n", "day=2/1.csv": b"a,b\n"},
+                "folders in it, such as day=2. Name the",
+            ),
+            (
+                {"1.csv": b"a,b\n", "_temporary/1.csv": b"a,b\n"},
+                "is not complete: Spark is writing",
+            ),
+            ({"1.csv": b"a,b\n", "_delta_log/0.json": b"{}"}, "is a Delta table, which may hold"),
+            (
+                {"y_2021-05.csv": b"a,b\n", "y_2021-06.csv": b"a,b\n"},
+                "its files are of several months, 2021-05 to 2021-06. Name those of one: SOURCE='",
+            ),
+        ],
+    )
+    def test_what_can_not_be_one_months_files_is_one_clear_line(self, folder, files, reason):
+        path = folder(files)
+        with (
+            pytest.raises(PipelineError, match=re.escape(reason)) as refusal,
+            open_trip_file(path, str(path)) as trips,
+        ):
+            list(trips.chunks())
+        assert str(path) in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+
+    def test_days_of_one_month_are_one_months_files(self, folder):
+        names = (f"trips-2021-06-{day:02}-7d1f2021-06ab.csv" for day in range(1, 31))
+        path = folder({name: b"a,b\n%s,x\n" % name[14:16].encode() for name in names})
+        assert self.rows_of(path).count(b"\n") == 30
+
+    @pytest.mark.parametrize("given", ["export", "export/*.parquet"])
+    def test_a_folder_or_pattern_without_files_is_not_there(self, folder, tmp_path, given):
+        folder({"_SUCCESS": b"", ".x.csv": b""})
+        with pytest.raises(NotPublished, match=r"export.*: (there are no files in it|no file has)"):
+            verify(str(tmp_path / given), tmp_path / given)
+
+
 def zip_of(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -350,6 +492,11 @@ class TestParquet:
             (pa.array(["N", None, ""]), '"N" NULL ""'),
             (pa.array(["N", None]), "N NULL"),
             (pa.array(["N"], pa.large_string()), "N"),
+            *(
+                (pa.array(["N", None, ""]).cast(kind), '"N" NULL ""')
+                for kind in (pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())
+            ),
+            (pa.array(["N", None, ""]).dictionary_encode(), '"N" NULL ""'),
             (pa.array(["N", "Y", "N"]).dictionary_encode(), "N Y N"),
             (pa.array([True, None]), "true NULL"),
             (pa.array([decimal.Decimal("2.50")], pa.decimal128(9, 2)), "2.50"),
@@ -414,6 +561,12 @@ class TestParquet:
                 compression=compression,
             )
             assert text == "".join(f"{i},x\n" for i in range(count))
+
+    def test_the_least_that_it_takes_as_text_is_known_from_its_footer(self, opened):
+        nulls = pa.nulls(1_000_000, pa.string())
+        with opened(content := parquet({"a": nulls, "b": nulls})) as trips:
+            assert len(content) < 10_000
+            assert 2_000_000 <= trips.text_bytes <= len(b"".join(trips.chunks()))
 
     def test_its_names_are_those_of_the_raw_table(self, opened):
         with opened(

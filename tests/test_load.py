@@ -4,8 +4,11 @@ import threading
 import time
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from unittest.mock import ANY
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import load_file
 from made_up import HEADER, made_up_month
@@ -15,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from flows.errors import PipelineError
 from flows.parameters import Limits
 from flows.tlc.datasets import DATASETS
-from flows.tlc.download import verify
+from flows.tlc.download import cache_key, probe, verify
 from flows.warehouse.connection import connect
 from flows.warehouse.load import Load, load
 
@@ -122,6 +125,23 @@ def test_missing_last_values_are_no_surplus_where_other_rows_have_one(land, quer
 def test_an_end_of_copy_marker_ends_nothing(land):
     result = land([*[ROW] * 100, "\\.", *[ROW] * 100])
     assert (result.rows, result.malformed_lines) == (200, 1)
+
+
+@pytest.mark.parametrize("first", [r"\.", r"\.x", r'"\."', r"\N"])
+@pytest.mark.parametrize("beside", ["", "1,2"])
+def test_a_row_that_begins_as_the_end_of_copy_marker_does_is_a_row(land, query, first, beside):
+    row = first + ROW.removeprefix("1")
+    result = land([ROW, row, *[beside] * bool(beside), row], max_share=1)
+    assert (result.rows, result.malformed_lines) == (3, int(bool(beside)))
+    assert query("select count(*) from raw.yellow_tripdata where vendorid = '1'") == [(1,)]
+
+
+def test_an_empty_value_is_null_and_an_empty_text_in_quotes_stays_one(land, query):
+    land([ROW.replace(",N,", ",,"), ROW.replace(",N,", ',"",')])
+    assert query("select store_and_fwd_flag from raw.yellow_tripdata order by source_row") == [
+        (None,),
+        ("",),
+    ]
 
 
 def test_malformed_lines_are_those_of_the_months_latest_load(land, query):
@@ -291,6 +311,80 @@ def test_two_months_are_replaced_at_once_without_a_deadlock(warehouse, query):
     ]
 
 
+class TestAMonthInManyFiles:
+    @pytest.fixture
+    def folder(self, warehouse, tmp_path):
+        """Three parts of a month, of two, one and no rows."""
+        folder = tmp_path / "2021-01"
+        folder.mkdir()
+        for number, rows in enumerate(([ROW, ROW.replace("2.10", "3")], [ROW], [])):
+            (folder / f"part-{number}.csv").write_text("\n".join([HEADER, *rows]))
+        (folder / "_SUCCESS").touch()
+        return folder
+
+    def test_is_one_load_of_all_their_rows(self, folder, query):
+        loaded = load_file(folder, JANUARY)
+        assert (loaded.rows, loaded.malformed_lines) == (3, 0)
+        assert query("select source_row, trip_distance from raw.yellow_tripdata") == [
+            (1, "2.10"),
+            (2, "3"),
+            (3, "2.10"),
+        ]
+        sizes = sum(path.stat().st_size for path in folder.glob("part-*"))
+        audit = "select source, bytes, row_count from raw.loads"
+        assert query(audit) == [(str(folder), sizes, 3)]
+
+    def test_is_not_loaded_twice_unless_a_part_has_changed(self, folder, query):
+        load_file(folder, JANUARY)
+        assert load_file(folder / "part-*.csv", JANUARY).rows == 3
+        assert query("select count(*) from raw.loads") == [(1,)]
+        with (folder / "part-2.csv").open("a") as part:
+            part.write(f"\n{ROW}\n")
+        assert load_file(folder, JANUARY).rows == 4
+
+    def test_lines_that_are_no_rows_are_known_by_their_part(self, folder, query):
+        (folder / "part-1.csv").write_text("\n".join([HEADER, ROW, "1,2", ROW]))
+        assert load_file(folder, JANUARY, max_malformed_share=0.5).rows == 4
+        assert query("select line_number, reason from raw.malformed_lines") == [
+            (3, "2 fields in place of 18 (in part-1.csv)")
+        ]
+
+    def test_a_copy_of_a_part_changes_nothing(self, folder, query):
+        load_file(folder, JANUARY)
+        (folder / "part-1 (1).csv").write_text((folder / "part-1.csv").read_text())
+        with pytest.raises(PipelineError, match=r"part-1\.csv is a copy of part-1 \(1\)\.csv"):
+            load_file(folder, JANUARY)
+        assert query("select count(*) from raw.yellow_tripdata") == [(3,)]
+
+    def test_a_part_in_the_place_of_another_is_said(self, folder, query, caplog):
+        first = load_file(folder / "part-0.csv", JANUARY)
+        assert first.remark is None
+        second = load_file(folder / "part-1.csv", JANUARY, allow_fewer_rows=True)
+        assert second.remark == (
+            f"yellow 2021-01: {folder}/part-1.csv replaces 2 rows of another file, "
+            f"{folder}/part-0.csv, by 1. If both are parts of the month, give them together: "
+            f"SOURCE={folder}"
+        )
+        assert second.remark in caplog.messages
+        (folder / "part-1.csv").write_text("\n".join([HEADER, ROW, ROW, ROW]))
+        assert load_file(folder / "part-1.csv", JANUARY).remark is None
+        whole = load_file(folder, JANUARY)
+        assert whole.remark == (
+            f"yellow 2021-01: {folder} replaces 3 rows of another file, {folder}/part-1.csv, by 5"
+        )
+
+    def test_is_fetched_anew_if_a_part_is(self, folder):
+        keys = [cache_key(str(folder), folder, 1)]
+        (folder / "part-3.csv").write_text(HEADER)
+        keys += [cache_key(str(folder), folder, 1) for _ in range(2)]
+        assert keys[0] != keys[1] == keys[2]
+
+    def test_has_the_size_of_all_parts_for_the_plan(self, folder):
+        sizes = [path.stat().st_size for path in folder.glob("part-*")]
+        assert probe(str(folder)).bytes == probe(f"{folder}/*.csv").bytes == sum(sizes)
+        assert probe(f"{folder}/*.parquet") is None
+
+
 class TestAMonthThatIsThere:
     def test_is_not_replaced_by_a_sample(self, warehouse, query, tmp_path):
         real = tmp_path / "real.csv"
@@ -396,9 +490,46 @@ class TestAFileOfAnotherMonth:
         rows = [
             ROW.replace("2021-01-01 00:30:10", f"{month}/1/2021 0:30") for month in range(1, 13)
         ]
-        path.write_text("\n".join([HEADER, *rows]))
-        with pytest.raises(PipelineError, match=r"2021-01: 8%, 2021-02: 8%, .*2021-12: 8%\. Give"):
+        path.write_text("\n".join([HEADER, *rows * 10]))
+        with pytest.raises(PipelineError, match=r"2021-01: 8%, 2021-02: 8%, .*2021-12: 8%\. Spl"):
             self.load(path, JANUARY)
+
+    @pytest.mark.parametrize(
+        ("pickup", "month"),
+        [
+            ("2021-{month:02}-05 10:00:00", "left(tpep_pickup_datetime::text, 7)"),
+            (
+                "{month}/5/2021 10:00:00 AM",
+                "strftime(try_strptime(split_part(tpep_pickup_datetime, ' ', 1), '%m/%d/%Y'),"
+                " '%Y-%m')",
+            ),
+        ],
+    )
+    def test_of_several_months_the_advice_is_how_to_split_it(
+        self, warehouse, tmp_path, pickup, month
+    ):
+        path = tmp_path / "half a year.csv"
+        pickups = [pickup.format(month=1 + i % 2) for i in range(100)]
+        rows = [ROW.replace("2021-01-01 00:30:10", each) for each in pickups]
+        path.write_text("\n".join([HEADER, *rows]))
+        with pytest.raises(PipelineError) as refusal:
+            self.load(path, JANUARY)
+        assert str(refusal.value) == (
+            f"{path} is not the file of 2021-01: its trips begin in 2021-01: 50%, 2021-02: 50%. "
+            f'Split it, for example by duckdb -c "copy (select *, {month} as month from '
+            f"read_csv('{path}', all_varchar=true)) to 'months' (format parquet, "
+            "partition_by (month))\", and give SOURCE='months/month={month}', or take it all the "
+            "same with limits.other_months_share=1"
+        )
+
+    def test_a_head_of_few_rows_is_taken_whatever_its_months_with_a_warning(
+        self, warehouse, query, tmp_path, caplog
+    ):
+        path = tmp_path / "head.csv"
+        path.write_text("\n".join([HEADER, *[ROW.replace("2021-01-01", "2020-11-28")] * 8]))
+        self.load(path, JANUARY)
+        assert query("select count(*) from raw.yellow_tripdata") == [(8,)]
+        assert f"{path}: its trips begin in 2020-11: 100%" in caplog.messages
 
     def test_is_taken_if_one_says_so(self, warehouse, query):
         self.load(made_up_month(FEBRUARY, 1_000), JANUARY, other_months_share=1)
@@ -408,6 +539,130 @@ class TestAFileOfAnotherMonth:
         self, warehouse, query, tmp_path
     ):
         path = tmp_path / "odd.csv"
-        path.write_text("\n".join([HEADER, ROW.replace("2021-01-01 00:30:10", "no date")]))
+        path.write_text("\n".join([HEADER, *[ROW.replace("2021-01-01 00:30:10", "no date")] * 100]))
         self.load(path, JANUARY)
+        assert query("select count(*) from raw.yellow_tripdata") == [(100,)]
+
+
+class TestAFileOfAnotherDataset:
+    """The columns may be those of the one that was meant, and the rows another's."""
+
+    FHV = (
+        "dispatching_base_num,pickup_datetime,dropOff_datetime,PUlocationID,DOlocationID,SR_Flag,"
+        "Affiliated_base_number"
+    )
+
+    @pytest.mark.parametrize(
+        ("columns", "values", "reason"),
+        [
+            ("color", ["yellow", "green"], "by its column 'color' (green, yellow) not all of its"),
+            (
+                "Taxi Type",
+                ["Y", "G"],
+                "by its column 'taxi_type' (g, y) not all of its trips are y",
+            ),
+            ("cab_type_id", ["1", "2"], "by its column 'cab_type_id' (1, 2) not all of its trips"),
+            ("service_type", ["Green", "Green"], "by its column 'service_type' (green) not all of"),
+            (
+                "filename",
+                ["x/green_tripdata_2021-01.csv"] * 2,
+                "by its column 'filename' (x/green_",
+            ),
+            (
+                "trip_type",
+                ["", "1"],
+                "1 of 2 rows have a value in 'trip_type', which only TLC's gr",
+            ),
+            ("ehail_fee,trip_type", [",", ",2"], "in 'trip_type', which only TLC's green trips"),
+            (
+                "lpep_pickup_datetime",
+                ["", ""],
+                "columns of several datasets: 'tpep_pickup_datetime'",
+            ),
+            ("hvfhs_license_num", ["HV0003", ""], "which only TLC's fhvhv trips have"),
+        ],
+    )
+    def test_or_of_two_is_refused_in_one_line(self, land, query, columns, values, reason):
+        land([ROW])
+        with pytest.raises(PipelineError) as refusal:
+            land([f"{ROW},{value}" for value in values], header=f"{HEADER},{columns}")
+        assert reason in str(refusal.value)
+        assert "\n" not in str(refusal.value)
         assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
+
+    @pytest.mark.parametrize(
+        ("columns", "values"),
+        [
+            ("color", ["yellow", "Yellow "]),
+            ("taxi_type", ["yellow", ""]),
+            ("filename", ["x/yellow_tripdata_2021-01.csv", "x/yellow_tripdata_2021-01.csv"]),
+            ("pickup_zone", ["Green-Wood Cemetery", "Yellow Zone"]),
+            ("trip_type,ehail_fee", [",", "0,NaN"]),  # a table of both, of which this is one's part
+            ("cash_or_card", ["cash", "card"]),
+        ],
+    )
+    def test_is_not_one_whose_additional_columns_say_nothing_of_the_kind(
+        self, land, columns, values
+    ):
+        rows = [f"{ROW},{value}" for value in values]
+        assert land(rows, header=f"{HEADER},{columns}").rows == 2
+
+    def trips_of(self, bases: list[str], folder: Path) -> Path:
+        path = folder / "trips.csv"
+        rows = [f"{base},2021-06-01 00:02:41,2021-06-01 00:07:46,174,18,N," for base in bases]
+        path.write_text("\n".join([self.FHV, *rows]))
+        return path
+
+    def test_high_volume_trips_in_the_columns_of_fhv_are_told_by_their_bases(
+        self, warehouse, query, tmp_path
+    ):
+        month = date(2021, 6, 1)
+        load_file(self.trips_of(["B00013"] * 9 + ["B02764"], tmp_path), month, "fhv")
+        apps = self.trips_of(["B02764", "b02510 ", "B02872"], tmp_path)
+        with pytest.raises(
+            PipelineError,
+            match=r"trips\.csv: 100% of its rows are of the bases of High-volume services \(Uber, "
+            r"Lyft, Via, Juno\): this is a file of TLC's fhvhv trips\. .*: DATASET=fhvhv$",
+        ):
+            load_file(apps, month, "fhv", allow_fewer_rows=True)
+        assert query("select count(*) from raw.fhv_tripdata") == [(10,)]
+        load_file(apps, month, "fhvhv")
+        assert query("select count(*), count(hvfhs_license_num) from raw.fhvhv_tripdata") == [
+            (3, 0)
+        ]
+
+    def test_and_so_are_those_of_other_bases_and_of_both(self, warehouse, query, tmp_path):
+        month = date(2021, 6, 1)
+        with pytest.raises(PipelineError, match=r"0% of its rows are .*: DATASET=fhv$"):
+            load_file(self.trips_of(["B00013"], tmp_path), month, "fhvhv")
+        for dataset in ("fhv", "fhvhv"):
+            with pytest.raises(
+                PipelineError, match=r"50% of its rows .*, and the others are not\. "
+            ):
+                load_file(self.trips_of(["B00013", "B02764"], tmp_path), month, dataset)
+        assert query("select count(*) from raw.loads") == [(0,)]
+
+    def test_until_january_2019_the_apps_trips_are_fhv_trips(self, warehouse, tmp_path):
+        path = self.trips_of(["B02764"] * 3, tmp_path)
+        assert load_file(path, date(2019, 1, 1), "fhv").rows == 3
+
+
+class TestAFileThatIsTooLarge:
+    """A few kilobytes of Parquet can be thousands of millions of rows."""
+
+    def test_is_refused_by_its_footer_before_it_is_read(self, tmp_path):
+        path = tmp_path / "trips.parquet"
+        names = HEADER.split(",")
+        pq.write_table(pa.table({name: pa.nulls(100_000) for name in names}), path)
+        assert path.stat().st_size < 100_000
+        with pytest.raises(PipelineError, match=r"more than 0\.001 GB\. .* limits\.gigabytes"):
+            verify(str(path), path, 0.001)
+
+    def test_is_refused_while_its_text_is_copied(self, warehouse, query, tmp_path):
+        path = tmp_path / "trips.parquet"
+        row = dict(zip(HEADER.split(","), ROW.split(","), strict=True)) | {"extra": "x" * 1_000}
+        pq.write_table(pa.table({name: [value] * 9_000 for name, value in row.items()}), path)
+        file = verify(str(path), path, 0.001)
+        with pytest.raises(PipelineError, match=r"more than 0\.001 GB\. .* limits\.gigabytes"):
+            load(file, DATASETS["yellow"], JANUARY, limits=Limits(gigabytes=0.001))
+        assert query("select count(*) from raw.loads") == [(0,)]

@@ -37,6 +37,7 @@ LINES = st.one_of(
     st.lists(FIELDS, min_size=18, max_size=18).map(b",".join),
     st.lists(FIELDS, max_size=20).map(b",".join),
     st.just(ROW + b",,"),  # trailing commas, as in the second half of 2016
+    st.sampled_from([b"\\." + ROW[1:], b"\\.x" + ROW[1:], ROW + b"\n\\.", b"\\." + b"," * 17]),
     st.integers(0, len(ROW)).map(lambda end: ROW[:end]),  # an interrupted copy
     st.just(b'1,"a,b"' + b"," * 16 + b',""'),  # a surplus that is quoted
     st.sampled_from([b"", b"\\.", b'"', HEADER.encode()]),
@@ -183,8 +184,8 @@ def test_every_value_of_a_parquet_file_comes_back_from_the_raw_table(warehouse, 
 
 
 def cannot_be_copied(value: object) -> bool:
-    """Whether PostgreSQL could not hold a value as text, or would end its COPY at it."""
-    return "\0" in str(value) or "\n\\.\n" in str(value)
+    """Whether PostgreSQL could not hold a value as text."""
+    return "\0" in str(value)
 
 
 def is_same(text: str | None, value: object) -> bool:

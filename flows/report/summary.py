@@ -52,6 +52,7 @@ class Summary:
     asked: list[DatasetMonth]  # what the run was about
     has_changed: bool  # whether the run has loaded anything
     report: Path | None = None  # the page that shows it, where there is one
+    remarks: tuple[str, ...] = ()  # of the loads
 
     def __str__(self) -> str:
         """For the terminal: what became of the run's months, and where to look."""
@@ -72,6 +73,7 @@ class Summary:
                 counts.to_string(index=False),
                 *([f"(the table trip_accounting has {others:,} more)"] if others else []),
                 *lines_about_samples(shown),
+                *self.remarks,
                 "",
                 *look,
                 f"Query it:    psql -h {url.host} -p {url.port} -U {url.username} {url.database}",
@@ -87,6 +89,7 @@ class Summary:
             "warehouse": address(self.warehouse),
             "table_name": self.table_name,
             "report": str(self.report) if self.report else None,
+            "remarks": [*self.remarks],
             "accounting": records(self.accounting),
             "stages": [asdict(stage) for stage in self.stages],
         }
@@ -171,4 +174,5 @@ def summarise(
             key="stages",
             description="Seconds and rows of each stage of the run",
         )
-    return Summary(warehouse, table_name, accounting, stages, asked, has_changed)
+    remarks = tuple(month.load.remark for month in landed or [] if month.load.remark)
+    return Summary(warehouse, table_name, accounting, stages, asked, has_changed, remarks=remarks)

@@ -19,6 +19,11 @@ RESERVED = {  # the loader's own columns, the models' word for a row, and Postgr
     *("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"),
 }
 DEFAULT = "yellow"
+# What people call a column of theirs that says which of TLC's datasets a trip is from.
+KIND_COLUMNS = {
+    *("cab_type", "cab_type_id", "cab_color", "car_type", "color", "colour", "dataset", "service"),
+    *("service_type", "taxi_color", "taxi_colour", "taxi_type", "vehicle_type"),
+}
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -43,6 +48,7 @@ class Dataset:
     sources: tuple[Place, ...]
     pickup: tuple[str, ...]  # the names of the column that says when a trip begins
     required: tuple[tuple[str, ...], ...]  # of each, a file has one; besides pickup
+    bases: tuple[str, ...] = ()  # those that dispatch its trips, and no others since first_month
 
     @property
     def raw_table(self) -> str:
@@ -78,23 +84,47 @@ class Dataset:
     def require_columns(self, columns: list[str], where: str) -> None:
         """Check that a file is one of the dataset's, with what its trips can't do without.
 
+        Where the dataset's rows can be known by their bases, a file without any sign of it passes:
+        `flows.warehouse.guards` looks at the rows.
+
         Raises:
-            PipelineError: it is another dataset's, or a required column is there under none of its
-                names.
+            PipelineError: it is another dataset's, or of several, or a required column is there
+                under none of its names.
         """
-        known = next((one for one in DATASETS.values() if set(one.signs) & set(columns)), self)
-        if known is not self:
+        of_each = {
+            one.name: name
+            for one in DATASETS.values()
+            for name in columns
+            if name in one.pickup and name in one.signs
+        }
+        if len(of_each) > 1:
             raise PipelineError(
-                f"{where}: this is a file of TLC's {known.name} trips. Load it as such: "
-                f"DATASET={known.name}"
+                f"{where}: the columns of several datasets: "
+                f"{', '.join(f'{name!r} of {one}' for one, name in of_each.items())}. "
+                "Give a file of one dataset's trips, with its columns"
             )
         needed = (self.pickup, *self.required)
         missing = [names[0] for names in needed if not set(names) & set(columns)]
+        known = self.known_by(columns)
+        if known is not self and (missing or not self.bases):
+            raise another_datasets(where, known)
         if missing:
             raise PipelineError(
                 f"{where}: no column {', '.join(map(repr, missing))}. It must be one of TLC's "
                 f"{self.name} files, or have its columns; additional ones are welcome"
             )
+
+    def known_by(self, columns: list[str]) -> "Dataset":
+        """The dataset that a file's columns are of; this one, if they are no dataset's own."""
+        return next((one for one in DATASETS.values() if set(one.signs) & set(columns)), self)
+
+
+def another_datasets(where: str, known: Dataset) -> PipelineError:
+    """What to say of a file that is another dataset's than was meant."""
+    return PipelineError(
+        f"{where}: this is a file of TLC's {known.name} trips. Load it as such: "
+        f"DATASET={known.name}"
+    )
 
 
 class DatasetMonth(NamedTuple):

@@ -33,11 +33,10 @@ from prefect.cache_policies import TASK_SOURCE, CachePolicy
 from flows.errors import RETRIES, PipelineError, TransientError, is_url, without_secrets
 from flows.progress import megabytes, progress
 from flows.settings import ROOT
-from flows.tlc.formats import open_content, open_trip_file, readable
+from flows.tlc.formats import files_of, open_trip_file
 
 FOLDER = ROOT / "data" / "downloads"
 MAX_GIGABYTES = 10.0  # TLC's largest month has 2.5 as CSV
-CHUNK = 1 << 20
 TIMEOUT = httpx.Timeout(30, pool=None)  # of one step; see SLOWEST for the whole
 SLOWEST = 10_000  # bytes a second, on average over
 WINDOW = 60.0  # seconds
@@ -96,7 +95,7 @@ class Forbidden(SourceUnavailable):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of trips on disk that has been read to its end once.
+    """A file of trips on disk that has been read to its end once; or a month's folder of them.
 
     Its content is the unpacked CSV where gzip has packed it, else the file as it is.
     """
@@ -121,8 +120,9 @@ def fetch(source: str, folder: Path = FOLDER, max_gigabytes: float = MAX_GIGABYT
     """Get a file of trips, and read it once to its end.
 
     What an http(s) URL names is downloaded into `folder`; a file is used where it is, and its
-    path must be absolute. `{secret:name}` in a URL is the value of Prefect's Secret block of that
-    name, which is looked up when the server is asked, and kept nowhere.
+    path must be absolute; a folder or a pattern stands for all its files. `{secret:name}` in a URL
+    is the value of Prefect's Secret block of that name, which is looked up when the server is
+    asked, and kept nowhere.
 
     Raises:
         SourceUnavailable: the host can't be reached, breaks off, or is overloaded.
@@ -173,12 +173,12 @@ def cache_id(path: Path) -> str:
 
 
 def stamp_of(path: Path) -> str:
-    """A file's size and time; nothing where there is none."""
+    """The size and time of each file that a path stands for; nothing where there is none."""
     try:
-        found = path.stat()
+        found = [file.stat() for file in files_of(path)]
     except (OSError, ValueError):  # ValueError: a NUL byte in the path
         return ""
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return " ".join(f"{one.st_size} {one.st_mtime_ns}" for one in found)
 
 
 def read(path: Path) -> str:
@@ -223,9 +223,10 @@ def probe(source: str) -> Published | None:
     """
     if not is_url(source):
         try:
-            return Published(Path(source).stat().st_size)
+            sizes = [file.stat().st_size for file in files_of(Path(source))]
         except OSError:
             return None
+        return Published(sum(sizes)) if sizes else None
     check(source)
     shown = without_secrets(source)
     try:
@@ -386,7 +387,7 @@ def refuse_size(source: str, size: int, max_gigabytes: float) -> None:
     if size > max_gigabytes * 1e9:
         raise PipelineError(
             f"{source}: more than {max_gigabytes:g} GB. "
-            "If that is right, allow more with max_gigabytes"
+            "If that is right, allow more with limits.gigabytes"
         )
 
 
@@ -516,27 +517,24 @@ def verify(
 ) -> SourceFile:
     """Read a file of trips to its end: its columns, gzip's own checksum, and what it holds.
 
+    Of a folder or a pattern, all files of it.
+
     Raises:
         NotPublished: there is no such file.
         PipelineError: it is not a whole file of trips, or too large.
     """
-    digest, size, headers = hashlib.sha256(), 0, headers or {}
+    headers = headers or {}
     try:
-        found = path.stat()
-        if not path.is_file():
-            raise PipelineError(f"{source} is not a file. Give an http(s) URL or a file's path")
-        with open_trip_file(path, source):
-            pass  # its columns can be a table's
-        with open_content(path) as content, readable(source):
-            while chunk := content.read(CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-                refuse_size(source, size, max_gigabytes)
+        size = sum(file.stat().st_size for file in files_of(path))
+        with open_trip_file(path, source) as trips:
+            refuse_size(source, trips.text_bytes, max_gigabytes)
+            for read in trips.read_through():
+                refuse_size(source, read, max_gigabytes)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in a path
         reason = getattr(error, "strerror", None) or error
         problem = NotPublished if isinstance(error, FileNotFoundError) else PipelineError
         raise problem(f"{source[:200]}: {reason}. Give an http(s) URL or a file's path") from None
     return SourceFile(
-        *(source, path, found.st_size, size, digest.hexdigest()),
+        *(source, path, size, trips.bytes_read, trips.sha256),
         *(headers.get("ETag"), headers.get("Last-Modified")),
     )

@@ -1,9 +1,12 @@
 """What a file of trips holds: its columns, its rows as CSV that COPY takes, and what is not a row.
 
-The only place that knows formats. They are told by a file's first bytes, never by its name.
+The only place that knows formats. They are told by a file's first bytes, never by its name. A month
+may be in many files: a folder or a pattern stands for all of them.
 """
 
 import csv
+import errno
+import glob
 import gzip
 import hashlib
 import os
@@ -15,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +27,7 @@ import pyarrow.parquet as pq
 
 from flows.errors import PipelineError
 from flows.tlc.datasets import RESERVED
+from flows.tlc.months import WRITTEN
 
 MOST_COLUMNS = 1_600 - 3  # PostgreSQL's limit for a table, less the loader's own columns
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short
@@ -50,9 +54,18 @@ OTHER_KINDS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file", "Get the file: git lfs pull"),
 )
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+# What a folder has beside the files of trips, if these are not all of its rows, or more than that.
+NOT_THE_ROWS = {
+    "_delta_log": "is a Delta table, which may hold files of rows that are no longer its own. "
+    "Write its rows to a folder of plain Parquet",
+    ".hoodie": "is a Hudi table, which may hold files of rows that are no longer its own. "
+    "Write its rows to a folder of plain Parquet",
+    "_temporary": "is not complete: Spark is writing it, or has failed. Write it again",
+}
 
 # Called with a line's number in the file (the header is 1), its text, and why it is not a row.
 PutAside = Callable[[int, str, str], None]
+Read = TypeVar("Read")
 
 
 class TripFile(ABC):
@@ -65,19 +78,22 @@ class TripFile(ABC):
     Attributes:
         header: Where the names of the columns are, for messages.
         columns: Names in the order of the file: in lower case, trimmed, fit for a table.
+        kind: What it is, for messages.
         rows: How many rows there are, where the file says so (Parquet does).
+        text_bytes: The least that its rows take as CSV, in bytes, where the file says so.
         rows_read: Rows that the pieces so far should make.
         bytes_read: How much of the content they have taken.
     """
 
     header: str
     columns: list[str]
+    kind: str
     rows: int | None = None
+    text_bytes = 0
     rows_read = 0
     bytes_read = 0
 
-    def __init__(self, file: BinaryIO, source: str) -> None:
-        self.file = file
+    def __init__(self, source: str) -> None:
         self.source = self.header = source
         self.digest = hashlib.sha256()
         self.reading: Generator[bytes, None, None] | None = None
@@ -86,6 +102,10 @@ class TripFile(ABC):
     def sha256(self) -> str:
         """Of the content: the unpacked CSV, so that packing does not count, or the Parquet file."""
         return self.digest.hexdigest()
+
+    @abstractmethod
+    def read_through(self) -> Iterator[int]:
+        """Read the content to its end, and no row of it; each step is the bytes read so far."""
 
     def chunks(self) -> Iterator[bytes]:
         """The rows as CSV for COPY, in pieces of about a megabyte that end where a line ends.
@@ -113,11 +133,30 @@ class TripFile(ABC):
         """Pass on the rows that COPY takes, without surplus; put everything else aside."""
 
 
-class CsvFile(TripFile):
+class OneFile(TripFile):
+    """A file that is a month's only one, or one of its parts."""
+
+    def __init__(self, file: BinaryIO, source: str) -> None:
+        super().__init__(source)
+        self.file = file
+
+    def read_through(self) -> Iterator[int]:
+        """Read the content to its end, and no row of it; each step is the bytes read so far."""
+        with readable(self.source):
+            self.file.seek(0)
+            self.digest, self.bytes_read = hashlib.sha256(), 0
+            while chunk := self.file.read(CHUNK):
+                self.digest.update(chunk)
+                self.bytes_read += len(chunk)
+                yield self.bytes_read
+
+
+class CsvFile(OneFile):
     """CSV with a header. Blank lines that follow the header are not counted as lines."""
 
     def __init__(self, file: BinaryIO, source: str) -> None:
         super().__init__(file, source)
+        self.kind = "CSV packed with gzip" if isinstance(file, gzip.GzipFile) else "CSV"
         self.header = f"{source}, line 1"
         with readable(source):
             header = self.rewind()
@@ -191,8 +230,10 @@ class CsvFile(TripFile):
                 yield b"\n".join(good) + b"\n"
 
 
-class ParquetFile(TripFile):
+class ParquetFile(OneFile):
     """Parquet, read in small batches whatever the size of its row groups."""
+
+    kind = "Parquet"
 
     def __init__(self, file: BinaryIO, source: str) -> None:
         super().__init__(file, source)
@@ -207,7 +248,13 @@ class ParquetFile(TripFile):
             )
         schema = self.parquet.schema_arrow
         self.columns = column_names(schema.names, self.header)
-        self.rows = self.parquet.metadata.num_rows
+        metadata = self.parquet.metadata
+        self.rows = metadata.num_rows
+        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+        # Each value takes a byte at least: a thousand million nulls are a few bytes of Parquet.
+        self.text_bytes = max(
+            sum(group.total_byte_size for group in groups), self.rows * len(self.columns)
+        )
         for field in schema:
             try:
                 csv_column(pa.nulls(0, field.type))
@@ -227,11 +274,8 @@ class ParquetFile(TripFile):
                 self.rows_read += batch.num_rows
                 self.bytes_read = self.size * self.rows_read // max(rows, 1)
                 yield batch
-            self.file.seek(0)
-            self.digest = hashlib.sha256()
-            while chunk := self.file.read(CHUNK):
-                self.digest.update(chunk)
-            self.bytes_read = self.file.tell()
+        for _ in self.read_through():
+            pass
         if self.rows_read != rows:
             raise PipelineError(
                 f"{self.source}: {self.rows_read:,} rows where its footer says {rows:,}. "
@@ -268,13 +312,160 @@ class ParquetFile(TripFile):
         self.rows_read -= malformed
 
 
+class ManyFiles(TripFile):
+    """A month in many files, read one after the other in the order of their names as if one.
+
+    They are of one kind, and have the same columns in the same order.
+    """
+
+    def __init__(self, paths: list[Path], source: str) -> None:
+        super().__init__(source)
+        self.paths = paths
+        self.hashes: list[str] = []
+        for path in paths:
+            with open_one_file(path, str(path)) as part:
+                if path == paths[0]:
+                    self.header, self.columns, self.kind = part.header, part.columns, part.kind
+                self.refuse_another(part, path)
+                self.text_bytes += part.text_bytes
+
+    def refuse_another(self, part: TripFile, path: Path) -> None:
+        """Raise a `PipelineError` for a file that is not as the first one is."""
+        first = self.paths[0].name
+        if part.kind != self.kind:
+            raise PipelineError(
+                f"{self.source}: {first} is {self.kind}, and {path.name} is {part.kind}. Give "
+                f"files of one kind, such as SOURCE='{path.with_name('*' + path.suffix)}'"
+            )
+        if part.columns != self.columns:
+            differences = [
+                *(f"it lacks {name!r}" for name in self.columns if name not in part.columns),
+                *(f"it has {name!r}" for name in part.columns if name not in self.columns),
+            ]
+            raise PipelineError(
+                f"{part.header}: its columns are not those of {first}: "
+                f"{', '.join(differences[:5]) or 'they are in another order'}. "
+                "Give the files of one export"
+            )
+
+    @property
+    def sha256(self) -> str:
+        """Of the hashes of all files' contents."""
+        return hashlib.sha256("".join(self.hashes).encode()).hexdigest()
+
+    def each(self, read: Callable[[TripFile], Iterator[Read]]) -> Iterator[Read]:
+        """What is read of each file in turn, while what has been read of all is added up."""
+        self.rows_read = self.bytes_read = 0
+        self.hashes = []
+        for path in self.paths:
+            rows, size = self.rows_read, self.bytes_read
+            with open_one_file(path, str(path)) as part:
+                for piece in read(part):
+                    self.rows_read, self.bytes_read = rows + part.rows_read, size + part.bytes_read
+                    yield piece
+                self.rows_read, self.bytes_read = rows + part.rows_read, size + part.bytes_read
+                if part.rows_read and part.sha256 in self.hashes:
+                    twin = self.paths[self.hashes.index(part.sha256)].name
+                    raise PipelineError(f"{path} is a copy of {twin}. Delete one of them")
+                self.hashes.append(part.sha256)
+
+    def read_through(self) -> Iterator[int]:
+        """Read the contents to their end, and no row; each step is the bytes read so far."""
+        return (self.bytes_read for _ in self.each(lambda part: part.read_through()))
+
+    def pieces(self) -> Iterator[bytes]:
+        """What `chunks` passes on: the pieces of each file, of which the last may lack its end."""
+        end = b"\n"
+        for piece in self.each(lambda part: part.pieces()):
+            yield piece if end == b"\n" else b"\n" + piece
+            end = piece[-1:]
+
+    def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
+        """Pass on the rows that COPY takes; a line that is put aside has its file in its reason."""
+
+        def sort(part: TripFile) -> Iterator[bytes]:
+            name = Path(part.source).name
+            return part.good_chunks(
+                lambda number, line, reason: put_aside(number, line, f"{reason} (in {name})")
+            )
+
+        self.stop()
+        yield from self.each(sort)
+
+
 @contextmanager
 def open_trip_file(path: Path, source: str) -> Iterator[TripFile]:
     """Open a file of trips: CSV, CSV packed with gzip, or Parquet. `source` is what messages say.
 
+    A folder or a pattern (`part-*.csv`) is one file, which its files are parts of.
+
     Raises:
         PipelineError: it is none of these, or its columns can't be a table's.
     """
+    paths = parts_of(path, source)
+    if len(paths) == 1:
+        with open_one_file(paths[0], source if paths == [path] else str(paths[0])) as trips:
+            yield trips
+    else:
+        parts = ManyFiles(paths, source)
+        try:
+            yield parts
+        finally:
+            parts.stop()
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a path stands for: itself, or those of a folder or a pattern, by name.
+
+    Hidden files are none of them, nor are those that Spark writes beside its own (`_SUCCESS`).
+    """
+    if path.is_dir():
+        found = {*path.iterdir()}
+    elif re.search(r"[*?[]", str(path)) and not path.exists():
+        matches = (Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207
+        found = {match for match in matches if not match.is_dir()}
+    else:
+        return [path]
+    return sorted(each for each in found if not each.name.startswith((".", "_")))
+
+
+def parts_of(path: Path, source: str) -> list[Path]:
+    """The files that a path stands for, if they can be those of one month.
+
+    Raises:
+        FileNotFoundError: there are none.
+        PipelineError: they are not all of the month's rows, or more than these.
+    """
+    paths = files_of(path)
+    if not paths:
+        reason = "there are no files in it" if path.is_dir() else "no file has such a name"
+        raise FileNotFoundError(errno.ENOENT, reason)
+    if paths == [path]:
+        if path.exists() and not path.is_file():
+            raise PipelineError(f"{source} is not a file. Give an http(s) URL or a file's path")
+        return paths
+    for sign, problem in NOT_THE_ROWS.items():
+        if folder := next((one.parent for one in paths if (one.parent / sign).exists()), None):
+            raise PipelineError(f"{folder} {problem}")
+    if folders := [one.name for one in paths if one.is_dir()]:
+        raise PipelineError(
+            f"{source}: it has folders in it, such as {folders[0]}. Name the files that are the "
+            f"month's, such as SOURCE='{path}/**/*.csv'"
+        )
+    name = re.compile(rf"(.*?)(?<![0-9A-Za-z])({WRITTEN})(?![0-9A-Za-z])")
+    named = [match for one in paths if (match := name.match(one.name))]
+    if len(months := sorted({match[2] for match in named})) > 1:
+        pattern = paths[0].parent / f"{named[0][1]}{{month}}*"
+        raise PipelineError(
+            f"{source}: its files are of several months, {months[0]} to {months[-1]}. Name those "
+            f"of one: SOURCE='{pattern}'"
+        )
+    return paths
+
+
+@contextmanager
+def open_one_file(path: Path, source: str) -> Iterator[TripFile]:
+    """Open a file that is whole, as `open_trip_file` does."""
     with open_content(path) as content:
         with readable(source):
             beginning = content.read(BEGINNING)
@@ -391,6 +582,10 @@ def parse_header(line: bytes, where: str) -> list[str]:
         raise PipelineError(f"{where}: not text in UTF-8. Is it a CSV file?") from None
     if not text:
         raise PipelineError(f"{where}: no header. Get the file again")
+    if text.lower().startswith("sep="):
+        raise PipelineError(
+            f"{where}: it is for Excel alone. Take the line away: tail -n +2 FILE > trips.csv"
+        )
     if text.count('"') % 2:
         raise PipelineError(f"{where}: a quotation is not closed. Is it a CSV file?")
     for separator, name in SEPARATORS.items():
@@ -420,17 +615,18 @@ def column_names(names: Iterable[str], where: str) -> list[str]:
         re.sub(r"^(?=\d)", "_", re.sub(r"\W+", "_", name)) if name else f"unnamed_{position}"
         for position, name in enumerate(given)
     ]
+    for position, name in enumerate(given, 1):
+        if re.match(r"\d{4}-\d\d-\d\d|\d\d?/\d\d?/\d{4}", name):
+            raise PipelineError(
+                f"{where}: column {position} is {name[:30]!r}, a value: the header is missing. "
+                "Write the file with the names of its columns"
+            )
     wrong = [
         *(
             f"column {position} is {name[:30]!r}, which has a quotation mark or an invisible "
             "character in it"
             for position, name in enumerate(given, 1)
             if '"' in name or not name.isprintable()
-        ),
-        *(
-            f"column {position} is {name!r}, a value: the header is missing"
-            for position, name in enumerate(given, 1)
-            if re.match(r"\d{4}-\d\d-\d\d", name[:30])
         ),
         *(f"two columns {name!r}" for name in dict.fromkeys(columns) if columns.count(name) > 1),
         *(f"{name!r} is a reserved column name" for name in columns if name in RESERVED),
@@ -465,11 +661,9 @@ def why_malformed(line: bytes, width: int) -> str | None:
 
 
 def why_not_text(line: bytes) -> str | None:
-    """Why PostgreSQL could not hold some bytes as text, or COPY would end at them."""
+    """Why PostgreSQL could not hold some bytes as text."""
     if b"\0" in line:
         return "a NUL byte"
-    if line.startswith(b"\\.\n") or b"\n\\.\n" in line:
-        return r"a line that is \."
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -498,13 +692,16 @@ def as_text(line: bytes) -> str:
 
 
 def csv_rows(batch: pa.RecordBatch) -> bytes:
-    """Rows as CSV: missing values are empty, empty strings are quoted, all else only if need be."""
+    """Rows as CSV: missing values are empty, empty strings are quoted, all else only if need be.
+
+    To COPY the first are null and the second are empty strings, as they are in a CSV file.
+    """
     columns = [csv_column(column) for column in batch.columns]
     table = pa.record_batch(columns, names=[str(number) for number in range(len(columns))])
     has_empty = any(
-        pc.min(pc.binary_length(column)).as_py() == 0
-        for column in batch.columns
-        if is_string(column.type)
+        pc.min(pc.binary_length(text)).as_py() == 0
+        for text, column in zip(columns, batch.columns, strict=True)
+        if is_string(text.type) and not pa.types.is_primitive(column.type)
     )
     for quotes in ("needed",) if has_empty else ("none", "needed"):
         rows = pa.BufferOutputStream()

@@ -52,8 +52,8 @@ class Source:
 
     @property
     def file_name(self) -> str:
-        """What follows its last slash."""
-        return (self.given or "").rpartition("/")[2]
+        """The last part of its path: of a folder, the folder's name."""
+        return (self.given or "").rstrip("/").rpartition("/")[2]
 
     def has_one_for_each(self, what: Literal["month", "dataset"]) -> bool:
         """Whether it names a file for each month, or for each dataset."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import PurePath
 from tempfile import TemporaryFile
 
 import psycopg2
@@ -19,14 +20,15 @@ from prefect.concurrency.sync import concurrency
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from flows.errors import RETRIES, PipelineError, first_line
+from flows.errors import RETRIES, PipelineError, first_line, is_url
 from flows.interrupt import hidden_signal
 from flows.parameters import Limits
 from flows.progress import ONLY_LOG, Advance, progress, reporting
 from flows.tlc.datasets import Dataset
-from flows.tlc.download import SourceFile
+from flows.tlc.download import SourceFile, refuse_size
 from flows.tlc.formats import TripFile, open_trip_file
 from flows.warehouse.connection import connect, driver_of, explained
+from flows.warehouse.guards import refuse_other_datasets, refuse_other_months, run
 from flows.warehouse.schema import OWN_COLUMNS, prepare
 
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
@@ -46,16 +48,18 @@ class Load:
     bytes: int  # of the file
     etag: str | None = None
     last_modified: str | None = None
+    source: str = ""
     seconds: float = 0.0  # none where there was nothing to do
+    remark: str | None = None  # what a person should know of it
 
 
-class CopyRefused(Exception):
+class CopyRefused(PipelineError):
     """PostgreSQL rejects the file as it is: some of its lines are not rows."""
 
 
 LATEST_LOADS = (
     "select distinct on (source_month) dataset, source_month, row_count, malformed_lines, sha256,"
-    " is_sample, bytes, etag, last_modified from raw.loads"
+    " is_sample, bytes, etag, last_modified, source from raw.loads"
     " where dataset = %s and source_month = any(%s::date[]) is not false"
     " order by source_month, load_id desc"
 )
@@ -91,7 +95,8 @@ def load(
 
     Readers see the month as it was until all of the new one is there, and a load that is killed
     changes nothing. Nothing is done where the same content is there already, nor where a sample
-    would take the place of a real month.
+    would take the place of a real month. Where another file's rows are replaced, the load's remark
+    says so.
 
     Raises:
         TransientError: the warehouse went away, or another session kept the raw table locked.
@@ -120,7 +125,8 @@ def load(
                         f"{file.source} has changed while it was loaded, and {where} stays as it "
                         "was. Run again when nothing writes to the file any more"
                     )
-                refuse_other_months(cursor, dataset, month, file, fresh, trips.columns, limits)
+                refuse_other_datasets(cursor, dataset, month, file, fresh, trips.columns)
+                refuse_other_months(cursor, dataset, month, file, fresh, trips, limits)
                 if present and not (present.is_sample or allow_fewer_rows):
                     refuse_fewer_rows(file, where, present.rows, rows)
                 swap(cursor, dataset, month, fresh, is_new=present is None)
@@ -145,9 +151,12 @@ def load(
     seconds = time.perf_counter() - began
     counts = (where, f"{rows:,}", f"{malformed:,}", seconds)
     get_run_logger().info("%s: loaded %s rows, %s malformed lines, %.1f s", *counts)
+    remark = about_another_file(file, where, present, rows)
+    if remark:
+        get_run_logger().warning("%s", remark)
     return Load(
         *(dataset.name, month, rows, malformed, trips.sha256, is_sample),
-        *(file.bytes, file.etag, file.last_modified, seconds),
+        *(file.bytes, file.etag, file.last_modified, file.source, seconds, remark),
     )
 
 
@@ -202,31 +211,17 @@ def refuse_fewer_rows(file: SourceFile, where: str, before: int, rows: int) -> N
         )
 
 
-def refuse_other_months(
-    cursor: Cursor,
-    dataset: Dataset,
-    month: date,
-    file: SourceFile,
-    fresh: Identifier,
-    columns: list[str],
-    limits: Limits,
-) -> None:
-    """Raise a `PipelineError` if most trips begin in other months: it is another month's file."""
-    pickup = next(name for name in columns if name in dataset.pickup)
-    run(
-        cursor,
-        "select month, share from raw.months_in({}, {})",
-        *(Literal(fresh.as_string(cursor)), Literal(pickup)),
+def about_another_file(file: SourceFile, where: str, present: Load | None, rows: int) -> str | None:
+    """What to say where the rows of a file take the place of another file's; None where not."""
+    if present is None or present.is_sample or present.source == file.source:
+        return None
+    folder = PurePath(file.source).parent
+    is_beside = file.path.is_file() and PurePath(present.source).parent == folder
+    advice = f". If both are parts of the month, give them together: SOURCE={folder}"
+    return (
+        f"{where}: {file.source} replaces {present.rows:,} rows of another file, {present.source},"
+        f" by {rows:,}{advice * (is_beside and not is_url(file.source))}"
     )
-    shares = dict(cursor.fetchall())
-    if shares and 1 - shares.get(f"{month:%Y-%m}", 0) > limits.other_months_share:
-        most = [f"{name}: {share:.0%}" for name, share in [*shares.items()][:12]]
-        rest = ["…"] * (len(shares) > len(most))
-        raise PipelineError(
-            f"{file.source} is not the file of {month:%Y-%m}: its trips begin in "
-            f"{', '.join(most + rest)}. Give the right month, or take it all the same with "
-            "limits.other_months_share=1"
-        )
 
 
 def next_load_id(cursor: Cursor) -> int:
@@ -280,13 +275,13 @@ def copy(
     cursor.execute("savepoint before_copy")
     try:
         fresh = create_partition(cursor, dataset, month, load_id, trips.columns)
-        rows, malformed = copy_chunks(cursor, fresh, file, trips, trips.chunks()), 0
+        rows, malformed = copy_chunks(cursor, fresh, file, trips, trips.chunks(), limits), 0
     except CopyRefused as refusal:
-        get_run_logger().warning("%s: %s. Putting malformed lines aside", trips.source, refusal)
+        get_run_logger().warning("%s. Putting malformed lines aside", refusal)
         cursor.execute("rollback to savepoint before_copy")
         fresh = create_partition(cursor, dataset, month, load_id, trips.columns)
         rows, malformed = copy_good_lines(
-            cursor, fresh, file, trips, (load_id, dataset.name, month)
+            cursor, fresh, file, trips, (load_id, dataset.name, month), limits
         )
         refuse_malformed(cursor, trips.source, load_id, malformed, rows, limits)
     if rows == 0:
@@ -300,6 +295,7 @@ def copy_good_lines(
     file: SourceFile,
     trips: TripFile,
     key: tuple[int, str, date],
+    limits: Limits,
 ) -> tuple[int, int]:
     """Copy a file's rows into its partition and its other lines into `raw.malformed_lines`.
 
@@ -309,7 +305,7 @@ def copy_good_lines(
     with TemporaryFile("w+", encoding="utf-8", newline="") as aside:
         writer = csv.writer(aside, quoting=csv.QUOTE_ALL)
         chunks = trips.good_chunks(lambda *malformed: writer.writerow((*key, *malformed)))
-        rows = copy_chunks(cursor, fresh, file, trips, chunks)
+        rows = copy_chunks(cursor, fresh, file, trips, chunks, limits)
         aside.seek(0)
         cursor.copy_expert("copy raw.malformed_lines from stdin with (format csv)", aside)
         return rows, cursor.rowcount
@@ -340,36 +336,43 @@ def copy_chunks(
     file: SourceFile,
     trips: TripFile,
     chunks: Iterator[bytes],
+    limits: Limits,
 ) -> int:
     """Stream rows into a table that was made in this transaction; return their number.
 
     Raises:
         CopyRefused: some of the lines are not rows.
+        PipelineError: the file can't be read to its end, or is larger than `limits` allow.
     """
     # FREEZE spares readers the work of marking each row as committed.
     statement = SQL("copy {} ({}) from stdin with (format csv, freeze)").format(
         fresh, SQL(", ").join(map(Identifier, trips.columns))
     )
     with progress(f"load {file.path.name}", file.content_bytes) as advance:
-        stream = Stream(chunks, trips, advance)
+        stream = Stream(chunks, trips, advance, limits.gigabytes)
         try:
             cursor.copy_expert(statement, stream)  # type: ignore[arg-type]  # it reads, no more
         except psycopg2.DataError as error:
-            raise CopyRefused(first_line(error)) from None
+            raise CopyRefused(f"{trips.source}: {first_line(error)}") from None
         except psycopg2.errors.QueryCanceled as error:
             raise stream.error or error from None
     if cursor.rowcount != trips.rows_read:
-        raise CopyRefused("a quotation goes on in the next line")
+        # A quotation goes on in the next line; or a line is `\.`, the end before PostgreSQL 18.
+        raise CopyRefused(f"{trips.source}: {cursor.rowcount:,} rows in {trips.rows_read:,} lines")
     return int(cursor.rowcount)
 
 
 class Stream:
     """An iterator of bytes as the file that `copy_expert` reads, which reports how far it is."""
 
-    def __init__(self, chunks: Iterator[bytes], trips: TripFile, advance: Advance) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], trips: TripFile, advance: Advance, max_gigabytes: float
+    ) -> None:
         self.chunks = chunks
         self.trips = trips
         self.advance = advance
+        self.max_gigabytes = max_gigabytes
+        self.bytes = 0
         self.rows = 0  # when the log was last told
         self.error: Exception | None = None
         self.logger = get_run_logger()
@@ -379,9 +382,8 @@ class Stream:
         """The next piece, of whatever size; it ends where a line ends."""
         try:
             chunk = next(self.chunks, b"")
-            if chunk.startswith(b"\\.") or b"\n\\." in chunk:
-                # It ends a COPY unnoticed before PostgreSQL 18.
-                raise CopyRefused(r"a line begins with \.")
+            self.bytes += len(chunk)
+            refuse_size(self.trips.source, self.bytes, self.max_gigabytes)
         except Exception as error:  # psycopg2 shows it as a cancelled query only
             self.error = error
             raise
@@ -412,8 +414,3 @@ def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, is_ne
         "select raw.swap_month({}, {}, {})",
         *(Literal(parent), Literal(month), Literal(fresh.as_string(cursor))),
     )
-
-
-def run(cursor: Cursor, statement: str, *parts: Composable) -> None:
-    """Execute a statement with names and literals in place of its `{}`."""
-    cursor.execute(SQL(statement).format(*parts))

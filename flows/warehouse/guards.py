@@ -1,0 +1,195 @@
+"""Guards: a file that is not what was meant is refused before it takes the place of a month.
+
+They look at the rows that have been copied, in the transaction that is to swap them in.
+"""
+
+import re
+from datetime import date
+
+from prefect import get_run_logger
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from flows.errors import PipelineError
+from flows.parameters import Limits
+from flows.tlc.datasets import DATASETS, KIND_COLUMNS, Dataset, another_datasets
+from flows.tlc.download import SourceFile
+from flows.tlc.formats import TripFile
+
+ENOUGH_ROWS = 100  # TLC's own 2019-01 begins with eight trips of November
+RIGHT_MONTH = "Give the right month"
+FEW = 0.2  # the share of rows that may have another dataset's bases
+BASE_COLUMNS = ("dispatching_base_num", "dispatching_base_number", "dispatchbasenum")
+# What stands in the place of a value that is not there, in lower case.
+NOTHING = ["", "0", "0.0", "-", "na", "n/a", "<na>", "nan", "none", "null", r"\n"]
+# A dataset's name as a value, in lower case: `green`, `green taxi`, `x/green_tripdata_2019-03.csv`.
+NAMED = (
+    r"^(?:.*[/\\])?(" + "|".join(sorted(DATASETS, key=len, reverse=True)) + ")"
+    r"(?:[ _-]?(?:taxi|cab|trip|tripdata)s?(?:[ _.-].*)?)?$"
+)
+
+
+def refuse_other_datasets(
+    cursor: Cursor,
+    dataset: Dataset,
+    month: date,
+    file: SourceFile,
+    fresh: Identifier,
+    columns: list[str],
+) -> None:
+    """Raise a `PipelineError` if rows are another dataset's, by what only its files have.
+
+    A file with none but the dataset's own columns costs a look at their names, unless it is to be
+    known by its bases.
+    """
+    known = set(dataset.columns)
+    foreign = {name: one for one in DATASETS.values() for name in one.signs if name not in known}
+    for column in [name for name in columns if name not in known]:
+        if other := foreign.get(column):
+            refuse_values_of(cursor, other, file, fresh, column)
+        else:
+            refuse_other_names(cursor, dataset, file, fresh, column)
+    refuse_other_bases(cursor, dataset, month, file, fresh, columns)
+
+
+def refuse_values_of(
+    cursor: Cursor, other: Dataset, file: SourceFile, fresh: Identifier, column: str
+) -> None:
+    """Raise a `PipelineError` if rows have a value in a column of another dataset."""
+    run(
+        cursor,
+        "select count(*) filter (where lower(btrim({})) <> all({})), count(*) from {}",
+        *(Identifier(column), Literal(NOTHING), fresh),
+    )
+    [(filled, rows)] = cursor.fetchall()
+    if filled:
+        raise PipelineError(
+            f"{file.source}: {filled:,} of {rows:,} rows have a value in {column!r}, which only "
+            f"TLC's {other.name} trips have. Give a file of one dataset's trips, or rename that "
+            "column if it means something else"
+        )
+
+
+def refuse_other_names(
+    cursor: Cursor, dataset: Dataset, file: SourceFile, fresh: Identifier, column: str
+) -> None:
+    """Raise a `PipelineError` if an additional column says that rows are another dataset's."""
+    says_which = column in KIND_COLUMNS
+    run(
+        cursor,
+        "select distinct left(value, 40) from (select lower(btrim({})) as value from {}) as given"
+        " where value <> all({}) and ({} or value ~ {}) order by 1 limit 6",
+        *(Identifier(column), fresh, Literal(NOTHING), Literal(says_which), Literal(NAMED)),
+    )
+    values = [value for (value,) in cursor]
+    names = {found[1] for value in values if (found := re.match(NAMED, value))}
+    if names - {dataset.name} or (says_which and len(values) > 1):
+        raise PipelineError(
+            f"{file.source}: by its column {column!r} ({', '.join(values)}) not all of its trips "
+            f"are {dataset.name} ones. Give a file of one dataset's trips, or leave that column "
+            "out if it means something else"
+        )
+
+
+def refuse_other_bases(
+    cursor: Cursor,
+    dataset: Dataset,
+    month: date,
+    file: SourceFile,
+    fresh: Identifier,
+    columns: list[str],
+) -> None:
+    """Raise a `PipelineError` if rows are another dataset's by the bases that dispatch them.
+
+    Some copies have high-volume trips in the columns of the other for-hire vehicles: they lack the
+    licence, and nothing but the bases' numbers tells them apart.
+    """
+    base = next((name for name in columns if name in BASE_COLUMNS), None)
+    for known in DATASETS.values():
+        is_told = bool(set(known.signs) & set(columns)) or month < known.first_month
+        if not known.bases or base is None or is_told:
+            continue
+        run(
+            cursor,
+            "select coalesce(avg((upper(btrim({})) = any({}))::int), 0)::float8 from {}",
+            *(Identifier(base), Literal([*known.bases]), fresh),
+        )
+        [(share,)] = cursor.fetchall()
+        own = share if known is dataset else 1 - share
+        if own < FEW:
+            raise another_datasets(
+                f"{file.source}: {share:.0%} of its rows are of the bases of {known.title}",
+                dataset.known_by(columns) if known is dataset else known,
+            )
+        if own < 1 - FEW:
+            raise PipelineError(
+                f"{file.source}: {share:.0%} of its rows are of the bases of {known.title}, thus "
+                f"{known.name} trips, and the others are not. Give a file of one dataset's trips"
+            )
+
+
+def refuse_other_months(
+    cursor: Cursor,
+    dataset: Dataset,
+    month: date,
+    file: SourceFile,
+    fresh: Identifier,
+    trips: TripFile,
+    limits: Limits,
+) -> None:
+    """Raise a `PipelineError` if too many trips begin in other months: it is another month's file.
+
+    A few rows are no evidence: with them it is a warning.
+    """
+    pickup = next(name for name in trips.columns if name in dataset.pickup)
+    run(
+        cursor,
+        "select month, share from raw.months_in({}, {})",
+        *(Literal(fresh.as_string(cursor)), Literal(pickup)),
+    )
+    shares = dict(cursor.fetchall())
+    if not shares or 1 - shares.get(f"{month:%Y-%m}", 0) <= limits.other_months_share:
+        return
+    most = [f"{name}: {share:.0%}" for name, share in [*shares.items()][:12]]
+    rest = ["…"] * (len(shares) > len(most))
+    found = f"its trips begin in {', '.join(most + rest)}"
+    if trips.rows_read < ENOUGH_ROWS:
+        get_run_logger().warning("%s: %s", file.source, found)
+        return
+    first, second = [*shares.values(), 0.0][:2]
+    is_of_several = second > first / 4
+    advice = how_to_split(cursor, file, fresh, trips, pickup) if is_of_several else RIGHT_MONTH
+    raise PipelineError(
+        f"{file.source} is not the file of {month:%Y-%m}: {found}. {advice}, or take it all the "
+        "same with limits.other_months_share=1"
+    )
+
+
+def how_to_split(
+    cursor: Cursor, file: SourceFile, fresh: Identifier, trips: TripFile, pickup: str
+) -> str:
+    """How to make a folder of each month's rows, which stay as they are."""
+    run(
+        cursor,
+        "select {0} ~ '^\\s*\\d\\d?/' from {1} where {0} ~ '\\d' limit 1",
+        *(Identifier(pickup), fresh),
+    )
+    [(is_month_first,)] = cursor.fetchall()
+    month = (
+        f"strftime(try_strptime(split_part({pickup}, ' ', 1), '%m/%d/%Y'), '%Y-%m')"
+        if is_month_first
+        else f"left({pickup}::text, 7)"
+    )
+    path = f"{file.path}/*" if file.path.is_dir() else str(file.path)
+    path = path if re.fullmatch(r"[\w ./*-]+", path) else "FILE"
+    rows = f"'{path}'" if trips.kind == "Parquet" else f"read_csv('{path}', all_varchar=true)"
+    select = f"select *, {month} as month from {rows}"  # noqa: S608 (for a person to run)
+    return (
+        f"Split it, for example by duckdb -c \"copy ({select}) to 'months' (format parquet, "
+        "partition_by (month))\", and give SOURCE='months/month={month}'"
+    )
+
+
+def run(cursor: Cursor, statement: str, *parts: Composable) -> None:
+    """Execute a statement with names and literals in place of its `{}`."""
+    cursor.execute(SQL(statement).format(*parts))

@@ -34,6 +34,7 @@ from prefect_dbt.core.runner import execute_dbt_node
 
 from flows.build import build
 from flows.errors import PipelineError, UsageError, log_each_failure_once
+from flows.models.failures import months_of_failing_rows
 from flows.models.runner import TARGETS
 from flows.models.state import is_up_to_date
 from flows.parameters import check_table_name
@@ -237,6 +238,29 @@ def test_only_months_that_have_changed_are_built(query, land, dbt):
     incremental = [fingerprint(query, table) for table in INCREMENTAL]
     dbt("run --full-refresh")
     assert [fingerprint(query, table) for table in INCREMENTAL] == incremental
+
+
+@pytest.fixture
+def copied_project(monkeypatch, tmp_path):
+    """A copy of dbt's project that a test may change; `dbt` and `run_dbt` run it."""
+    copy = tmp_path / "project"
+    shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns("logs", "target"))
+    monkeypatch.setattr("conftest.PROJECT", copy)
+    monkeypatch.setattr("conftest.target", lambda settings: tmp_path / "target")
+    return copy
+
+
+@pytest.mark.usefixtures("january")
+def test_the_sql_of_a_model_or_a_test_may_end_with_a_comment(copied_project, query, dbt):
+    models = ("trips_enriched", "daily_trips", "yellow_taxi_trips")
+    for path in copied_project.glob("models/**/*.sql"):
+        if path.stem in models:
+            path.write_text(f"{path.read_text().rstrip()} -- the end")
+    incremental = [fingerprint(query, table) for table in INCREMENTAL]
+    dbt(f"run --full-refresh --select {' '.join(models)}")
+    assert [fingerprint(query, table) for table in INCREMENTAL] == incremental
+    failing = "select date '2021-03-01' as source_month -- the end"
+    assert months_of_failing_rows(failing) == "2021-03"
 
 
 @pytest.mark.usefixtures("january")

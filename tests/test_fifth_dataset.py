@@ -80,7 +80,7 @@ def project() -> Path:
     shutil.copy2(ROOT / "pyproject.toml", folder)
     (folder / ".venv").symlink_to(sys.prefix)
 
-    datasets = folder / "flows" / "datasets.yml"
+    datasets = folder / "flows" / "tlc" / "datasets.yml"
     datasets.write_text(datasets.read_text() + yaml.safe_dump({"red": ENTRY}))
     models = folder / "dbt_project" / "models"
     sources = models / "staging" / "tlc" / "_tlc__sources.yml"

@@ -3,13 +3,15 @@
     dbt's own drop a view with all that reads it, and empty and fill each seed at each build.
 -#}
 
-{% materialization view, adapter='postgres' %}
+{% materialization replaced_view, adapter='postgres' %}
     {%- set target = this.incorporate(type='view') -%}
 
     {% do begin_build(target) %}
     {% if config.get('contract').enforced %}{% do get_assert_columns_equivalent(sql) %}{% endif %}
     {% call statement('main') -%}
-        select raw.replace_view('{{ target }}', $view_of_nyc_taxi$ {{ sql }} $view_of_nyc_taxi$)
+        select raw.replace_view('{{ target }}', $view_of_nyc_taxi$
+            {{ sql }}
+        $view_of_nyc_taxi$)
     {%- endcall %}
     {% do end_build(target) %}
 
@@ -17,6 +19,7 @@
 {% endmaterialization %}
 
 
+{#- Under dbt's own name: dbt refuses seeds with any other one. -#}
 {% materialization seed, adapter='postgres' %}
     {%- set target = this.incorporate(type='table') -%}
     {%- set rows = make_temp_relation(target) -%}

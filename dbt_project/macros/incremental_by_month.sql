@@ -26,7 +26,9 @@
     {% for month in months %}
         {% call statement('fill') -%}
             create temporary table rows_of_month_{{ loop.index }} on commit drop as
-            select * from ({{ sql }}) as model
+            select * from (
+                {{ sql }}
+            ) as model
             where
                 {{ is_of(month) }}
                 {{ 'and source_row <@ ' ~ rows_left_out(month) if config.get('meta').of_rows_left_out }}

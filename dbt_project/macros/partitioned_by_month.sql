@@ -23,7 +23,9 @@
         {% do plan_for_whole_months() %}
         {% call statement('fill') -%}
             create table {{ fresh_month(target, month) }} as
-            select * from ({{ sql }}) as model
+            select * from (
+                {{ sql }}
+            ) as model
             where source_month = '{{ month.source_month }}'
         {%- endcall %}
         {% do run_query("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month

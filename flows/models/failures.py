@@ -35,7 +35,7 @@ def months_of_failing_rows(query: str) -> str:
     """The months of the rows that a test's query finds; all that are tested, if they have none."""
     months = "select distinct to_char(source_month, 'YYYY-MM') from"
     tested = "bookkeeping.built_months where not is_tested"
-    for rows in (f"({query}) as failing", tested):
+    for rows in (f"(\n{query}\n) as failing", tested):
         with connect() as connection, suppress(DBAPIError):
             as_it_is = connection.execution_options(no_parameters=True)  # it may have a %
             found = as_it_is.exec_driver_sql(f"{months} {rows} order by 1")

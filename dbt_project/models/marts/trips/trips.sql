@@ -1,6 +1,6 @@
 -- What TLC's datasets have in common. A view: a question about one dataset and month reads that
 -- month's part of that dataset's table alone, and a dictionary only if its words are asked for.
-{{ config(materialized='view') }}
+{{ config(materialized='replaced_view') }}
 
 with all_trips as (
 

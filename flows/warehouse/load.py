@@ -49,6 +49,14 @@ class Load:
     seconds: float = 0.0  # none where there was nothing to do
 
 
+@dataclass(frozen=True)
+class Landed:
+    """A month in the raw table, and what it took."""
+
+    load: Load
+    fetch_seconds: float
+
+
 class CopyRefused(Exception):
     """PostgreSQL rejects the file as it is: some of its lines are not rows."""
 

@@ -238,7 +238,7 @@ def measure_year(file: SourceFile) -> dict[str, float]:
 def measure_transformation(file: SourceFile) -> dict[str, float]:
     """The trips' model against the bare statement that it comes down to."""
     load(file, YELLOW, JANUARY)
-    with dbt_on(SETTINGS.url, TABLE_NAME) as dbt:
+    with dbt_on(SETTINGS.url) as dbt:
         dbt("build")
 
         def of_the_model(*words: str):
@@ -282,7 +282,7 @@ def elt(path: Path, *arguments: str) -> None:
 def trips_alone(path: str) -> None:
     """What the classic flow results in, and its tests: one table."""
     load(verify(path, Path(path)), YELLOW, JANUARY, force=True)
-    with dbt_on(SETTINGS.url, TABLE_NAME) as dbt:
+    with dbt_on(SETTINGS.url) as dbt:
         # Cautious: without the tests against tables that are not built here. As in the flow,
         # without the unit tests, which are of the SQL and not of the month.
         select = ("--select", f"+{TABLE_NAME}", "--indirect-selection", "cautious")

@@ -83,7 +83,7 @@ def backfill(
         PipelineError: a month has failed, or a model or a test.
     """
     request = Request.resolve(datasets, months, source, today())
-    prepare_warehouse(table_name)
+    prepare_warehouse()
     missing = months_missing(request, force)
     get_run_logger().info("%s of %s months are missing", len(missing), len(request.months))
     parameters = {
@@ -101,8 +101,8 @@ def backfill(
     }
     if failures:
         report_failures(failures)
-    built = build_if_needed(table_name)
-    summary = replace(summarise(list(request.months), table_name, built), report=report(table_name))
+    built = build_if_needed()
+    summary = replace(summarise(list(request.months), built), report=report())
     if failures:
         raise PipelineError(
             f"{len(failures)} of {len(request.months)} months failed (the rest are loaded): "

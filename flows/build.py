@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.alerts import alert
 from flows.errors import RETRIES
 from flows.models.failures import explain_node, failure
-from flows.models.state import fingerprint, is_up_to_date, remember_build
+from flows.models.state import Build, fingerprint, is_up_to_date, remember_build, trips_table
 from flows.parameters import TABLE_NAME, TableName
 from flows.progress import ONLY_LOG
 from flows.tlc.datasets import raw_in_dbt
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
 
 FAILED = ("error", "fail", "runtime error")
-
-
-@dataclass(frozen=True)
-class Build:
-    """What a build did."""
-
-    models: int
-    tests: int
-    seconds: float
 
 
 @flow(
@@ -50,7 +40,7 @@ def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Bui
         PipelineError: a model or a test has failed; the message names it.
     """
     began = time.perf_counter()
-    nodes = dbt_build(table_name, full_refresh)
+    nodes = dbt_build(full_refresh)
     check_freshness()
     models = sum(node.node.resource_type in ("model", "seed") for node in nodes)
     built = Build(models, len(nodes) - models, time.perf_counter() - began)
@@ -60,22 +50,22 @@ def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Bui
     return built
 
 
-def build_if_needed(table_name: str, full_refresh: bool = False) -> Build:
+def build_if_needed(full_refresh: bool = False) -> Build:
     """Build the models, unless they are built of these months with this project already.
 
     Raises:
         PipelineError: a model or a test has failed; the message names it.
     """
     began = time.perf_counter()
-    if full_refresh or not is_up_to_date(table_name):
-        return build(table_name, full_refresh)
+    if full_refresh or not is_up_to_date():
+        return build(trips_table(), full_refresh)
     check_freshness()
     get_run_logger().info("The models are up to date, nothing to build")
     return Build(0, 0, time.perf_counter() - began)
 
 
 @task(name="dbt build", task_run_name="dbt build", cache_policy=NO_CACHE, **RETRIES)
-def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
+def dbt_build(full_refresh: bool) -> "list[NodeResult]":
     """Run `dbt build`; a warning is logged, a failure raised.
 
     Not `dbt retry` where it is tried again: months that are built are not built twice anyway.
@@ -88,7 +78,7 @@ def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
     from flows.models.runner import dbt_on
 
     project = fingerprint()  # before dbt reads it: an edit meanwhile is for the next build
-    with dbt_on(current_url(), table_name) as dbt:
+    with dbt_on(current_url()) as dbt:
         # Unit tests are of the SQL, not of the months: `make test` and dbt alone run them.
         words = ("--exclude-resource-type", "unit_test", *["--full-refresh"] * full_refresh)
         nodes = dbt("build", *words)
@@ -98,7 +88,7 @@ def dbt_build(table_name: str, full_refresh: bool) -> "list[NodeResult]":
     failures = [explain_node(node) for node in nodes if node.status in FAILED]
     if failures:
         raise failure(f"dbt build: {'; '.join(failures)}")
-    remember_build(table_name, project)
+    remember_build(project)
     return nodes
 
 

@@ -73,7 +73,7 @@ def elt(
         PipelineError: anything that is not a bug, in one line.
     """
     request = Request.resolve(datasets, months, source, today(), look_back)
-    prepare_warehouse(table_name)
+    prepare_warehouse()
     asked = list(request.months)
     if request.is_open_ended:
         asked = new_or_changed(request, force)
@@ -84,6 +84,5 @@ def elt(
         land(month, source, dataset.name, force, allow_fewer_rows, limits)
         for dataset, month in asked
     ]
-    built = build_if_needed(table_name, full_refresh)
-    summary = summarise(asked, table_name, built, landed)
-    return replace(summary, report=report(table_name))
+    built = build_if_needed(full_refresh)
+    return replace(summarise(asked, built, landed), report=report())

@@ -2,7 +2,6 @@
 
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
@@ -13,15 +12,7 @@ from flows.tlc.datasets import DATASETS, DEFAULT
 from flows.tlc.download import fetch
 from flows.tlc.source import Source
 from flows.warehouse.connection import current_url, raw_assets
-from flows.warehouse.load import Load, load
-
-
-@dataclass(frozen=True)
-class Landed:
-    """A month in the raw table, and what it took."""
-
-    load: Load
-    fetch_seconds: float
+from flows.warehouse.load import Landed, load
 
 
 @flow(name="land", flow_run_name="land {dataset} {month:%Y-%m}")

@@ -50,7 +50,7 @@ where
 """
 
 
-def prepare_warehouse(table_name: str) -> None:
+def prepare_warehouse() -> None:
     """Ensure a warehouse that may be written to, and in which nothing is in the models' way.
 
     Raises:
@@ -61,7 +61,7 @@ def prepare_warehouse(table_name: str) -> None:
         driver = driver_of(connection)
         try:
             with driver, driver.cursor() as cursor:
-                schema.prepare(cursor, relations(table_name))
+                schema.prepare(cursor, relations())
         except psycopg2.Error as error:
             raise explained(error, "the raw schema can't be made") from None
 

@@ -27,15 +27,17 @@ from conftest import (
     warehouse_to_build,
 )
 from made_up import OTHER_ERAS, made_up_month, trips_of, write
+from prefect import flow
 from prefect.context import SettingsContext, hydrated_context, serialize_context
 from prefect_dbt import PrefectDbtRunner
 from prefect_dbt.core._tracker import NodeTaskTracker
 from prefect_dbt.core.runner import execute_dbt_node
+from sqlalchemy.exc import ProgrammingError
 
 from flows.build import build
 from flows.errors import PipelineError, UsageError, log_each_failure_once
 from flows.models.failures import months_of_failing_rows
-from flows.models.runner import TARGETS
+from flows.models.runner import TARGETS, one_build_at_a_time
 from flows.models.state import is_up_to_date
 from flows.parameters import check_table_name
 from flows.settings import PROJECT, ROOT
@@ -317,6 +319,14 @@ def test_two_builds_at_once_add_a_month_once(warehouse, query, land, tmp_path):
     assert query(twice) == []
 
 
+@pytest.mark.usefixtures("january")
+def test_only_a_lock_that_is_held_means_that_another_run_is_building(query, caplog):
+    query("alter function raw.take_turns rename to of_another_version")
+    with pytest.raises(ProgrammingError, match="take_turns"), one_build_at_a_time():
+        pass
+    assert "Another run" not in caplog.text
+
+
 def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land):
     land(JANUARY, 1_000)
     query("create table yellow_taxi_trips as select 1 as mine")
@@ -356,34 +366,39 @@ class TestIsUpToDate:
     """Where months, project and tables are the same, a run does not even import dbt."""
 
     def test_after_a_build(self):
-        assert is_up_to_date("yellow_taxi_trips")
+        assert is_up_to_date()
 
     def test_not_for_another_name_of_the_table(self):
-        assert not is_up_to_date("my_trips")
+        @flow
+        def run(table_name: str) -> bool:
+            return is_up_to_date()
+
+        assert run("yellow_taxi_trips")
+        assert not run("my_trips")
 
     def test_not_after_a_month_was_loaded(self, land):
         land(FEBRUARY, 100)
-        assert not is_up_to_date("yellow_taxi_trips")
+        assert not is_up_to_date()
 
     def test_not_if_a_table_is_gone(self, query):
         query("drop view trips_enriched")
-        assert not is_up_to_date("yellow_taxi_trips")
+        assert not is_up_to_date()
 
     def test_not_if_a_month_has_not_passed_its_tests(self, query):
         query("update bookkeeping.built_months set is_tested = false")
-        assert not is_up_to_date("yellow_taxi_trips")
+        assert not is_up_to_date()
 
     def test_not_after_dbt_was_run_by_hand_perhaps_with_another_project(self, dbt):
         dbt("run --select trips_enriched")
-        assert not is_up_to_date("yellow_taxi_trips")
+        assert not is_up_to_date()
 
     def test_not_if_the_project_is_another(self, monkeypatch, tmp_path):
         shutil.copytree(PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("logs"))
         monkeypatch.setattr("flows.models.state.PROJECT", tmp_path / "project")
-        assert is_up_to_date("yellow_taxi_trips")
+        assert is_up_to_date()
         with (tmp_path / "project" / "macros" / "metric.sql").open("a") as file:
             file.write("\n")
-        assert not is_up_to_date("yellow_taxi_trips")
+        assert not is_up_to_date()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 
 from flows.errors import PipelineError
 from flows.models.state import relations
-from flows.parameters import TABLE_NAME
 from flows.prepare import prepare_warehouse
 from flows.settings import Settings
 from flows.warehouse.connection import connect
@@ -52,7 +51,7 @@ def tables(query) -> list[tuple]:
 def test_all_conflicts_are_named_before_anything_is_written(shop, query):
     before = tables(query)
     with pytest.raises(PipelineError) as refusal:
-        prepare_warehouse(TABLE_NAME)
+        prepare_warehouse()
     message = str(refusal.value)
     for name in ("schema raw", "schema staging", "payment_types", "vendors", "trips_enriched"):
         assert name in message
@@ -66,7 +65,7 @@ def test_a_schema_that_an_administrator_has_made_for_us_is_used(warehouse, query
         "create schema raw; create schema staging; create schema trip_months;"
         "create schema bookkeeping"
     )
-    prepare_warehouse(TABLE_NAME)
+    prepare_warehouse()
     assert query("select count(*) from raw.loads") == [(0,)]
 
 
@@ -92,7 +91,7 @@ def test_every_relation_of_the_models_is_known_before_dbt_runs(january, query):
         " where relnamespace in ('public'::regnamespace, 'staging'::regnamespace)"
         " and relkind in ('r', 'p', 'v')"
     )
-    assert sorted(name for (name,) in made) == sorted(relations(TABLE_NAME))
+    assert sorted(name for (name,) in made) == sorted(relations())
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def page(built, folder) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "PAGE", folder / "report.html")
         point_to(built)
-        path = report.report("yellow_taxi_trips")
+        path = report.report()
     assert path == folder / "report.html"
     return path.read_text()
 
@@ -196,7 +196,7 @@ def test_a_sample_is_called_one_wherever_its_sums_are(page, artifact):
 def test_without_a_sample_nothing_is_called_one(facts):
     real = replace(facts, accounting=facts.accounting.assign(is_sample=False))
     assert "(sample" not in report.markdown([real])
-    assert 'class="sample"' not in report.page([real], "yellow_taxi_trips", "")
+    assert 'class="sample"' not in report.page([real], "")
 
 
 def test_several_samples_are_named_together(facts):
@@ -224,14 +224,14 @@ def test_pairs_without_a_known_zone_are_counted_and_do_not_lead(warehouse, janua
     assert facts.zone_pairs["title"].iloc[0] == "Unknown → Newark Airport"
     assert not any(re.search("(Unknown|Not).* → .*Unk", pair) for pair in facts.zone_pairs["title"])
     assert facts.totals["trips_without_zones"] == unknown >= 98_000
-    page, _, _ = report.page([facts], "yellow_taxi_trips", "").partition("<noscript>")
+    page, _, _ = report.page([facts], "").partition("<noscript>")
     words = " ".join(page.split())
     assert f"Left out: {unknown:,} trips without a known zone." in words
 
 
 def test_without_a_known_zone_the_chart_of_pairs_is_left_out(facts):
     none = replace(facts, zone_pairs=facts.zone_pairs[:0])
-    assert set(charts_of(report.page([none], "", ""))) == {"days", "hours", "zones", "payments"}
+    assert set(charts_of(report.page([none], ""))) == {"days", "hours", "zones", "payments"}
 
 
 def test_every_flag_of_the_trips_is_counted(built, facts):
@@ -244,7 +244,7 @@ def test_every_flag_of_the_trips_is_counted(built, facts):
 
 
 def test_the_views_of_the_report_are_in_staging():
-    views = {name for name in relations("yellow_taxi_trips") if ".report_" in name}
+    views = {name for name in relations() if ".report_" in name}
     assert "staging.report_days" in views
     assert {name.partition(".")[0] for name in views} == {"staging"}
 
@@ -255,7 +255,7 @@ def test_it_is_drawn_again_only_if_a_load_or_a_model_has_changed(query, monkeypa
 
     def is_drawn() -> bool:
         before = report.PAGE.exists() and report.PAGE.read_text()
-        report.report("yellow_taxi_trips")
+        report.report()
         return report.PAGE.read_text() != before
 
     assert [is_drawn(), is_drawn()] == [True, False]
@@ -283,7 +283,7 @@ def drawn_now(settings) -> str:
     with connect(settings) as connection:
         found = read_facts(connection)
     assert report.markdown(found)
-    content = report.page(found, "yellow_taxi_trips", "")
+    content = report.page(found, "")
     assert charts_of(content) == {}
     return content
 

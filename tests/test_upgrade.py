@@ -8,7 +8,6 @@ import pytest
 from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
 from made_up import made_up_month
 
-from flows.parameters import TABLE_NAME
 from flows.prepare import prepare_warehouse
 
 FEBRUARY = date(2021, 2, 1)
@@ -95,6 +94,6 @@ def test_what_an_earlier_version_kept_in_staging_is_kept_apart(warehouse, query,
         "drop table bookkeeping.built_shapes, bookkeeping.built_projects;"
         "drop schema bookkeeping; comment on table raw.locks is 'version 2 (nyc-taxi-elt)'"
     )
-    prepare_warehouse(TABLE_NAME)
+    prepare_warehouse()
     assert query("select relation from bookkeeping.built_months") == [("public.x",)]
     assert query("select to_regclass('staging.built_months')") == [(None,)]

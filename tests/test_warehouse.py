@@ -40,6 +40,7 @@ from flows.warehouse.connection import (
     current_url,
     explained,
     load_block,
+    psql_command,
     url_of,
 )
 
@@ -404,6 +405,10 @@ class TestTheBlock:
         found = warehouse_environment()
         assert found["PGSSLMODE"] == "prefer"
         assert found["PGOPTIONS"] == f"-c work_mem=5MB {SESSION_OPTIONS}"
+
+    def test_may_be_a_url_without_a_port_which_is_postgresqls_own(self):
+        block = SqlAlchemyConnector(connection_info="postgresql://me:secret@host/taxi")
+        assert psql_command(url_of(block)) == "psql -h host -p 5432 -U me taxi"
 
     def test_that_does_not_exist_is_one_clear_line(self, monkeypatch):
         monkeypatch.setenv("POSTGRES_BLOCK", "nowhere")

@@ -24,11 +24,13 @@ from prefect.context import hydrated_context
 from prefect.task_engine import run_task_sync
 from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings  # type: ignore[import-untyped]
 from prefect_dbt.core._tracker import NodeTaskTracker  # type: ignore[import-untyped]
+from psycopg2.errors import LockNotAvailable
 from rich.progress import BarColumn, TextColumn
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from flows.models.failures import failure, in_one_line, is_passing
+from flows.models.state import trips_table
 from flows.progress import bars
 from flows.settings import PROJECT, ROOT
 from flows.warehouse.connection import connect, warehouse_in_environment
@@ -115,13 +117,13 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
 
 
 @contextmanager
-def dbt_on(warehouse: URL, table_name: str) -> Iterator["Dbt"]:
+def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
     """Yield dbt as a function of a command's words, which returns its nodes' results.
 
     One run at a time has it: they share the target folder, in which dbt finds what it parsed
     before, and a person the SQL that failed.
     """
-    variables = json.dumps({"trips_table": table_name})
+    variables = json.dumps({"trips_table": trips_table()})
     with one_build_at_a_time(), warehouse_in_environment(warehouse):
         target = TARGETS / str(warehouse.database)
         settings = PrefectDbtSettings(
@@ -162,7 +164,9 @@ def one_build_at_a_time() -> Iterator[None]:
         try:
             connection.exec_driver_sql("set local lock_timeout = '200ms'")
             connection.exec_driver_sql("select raw.take_turns('build')")
-        except DBAPIError:
+        except DBAPIError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
             connection.rollback()
             get_run_logger().info("Another run is building the models; waiting for it")
             connection.exec_driver_sql("select raw.take_turns('build')")

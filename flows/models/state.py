@@ -1,16 +1,37 @@
 """What is built: of which months, with which project, and under which names."""
 
 import hashlib
+from dataclasses import dataclass
 
 import yaml
+from prefect import runtime
 
 from flows.parameters import TABLE_NAME
 from flows.settings import PROJECT
-from flows.tlc.datasets import DATASETS
+from flows.tlc.datasets import DATASETS, Dataset
 from flows.warehouse.connection import connect
 
 
-def is_up_to_date(table_name: str) -> bool:
+@dataclass(frozen=True)
+class Build:
+    """What a build did."""
+
+    models: int
+    tests: int
+    seconds: float
+
+
+def trips_table() -> str:
+    """The name of the analysts' table of yellow-taxi trips: the flow run's `table_name`."""
+    return str(runtime.flow_run.parameters.get("table_name", TABLE_NAME))
+
+
+def table_of(dataset: Dataset) -> str:
+    """The analysts' table of a dataset's trips."""
+    return trips_table() if dataset.table == TABLE_NAME else dataset.table
+
+
+def is_up_to_date() -> bool:
     """Whether a build would change nothing: the months, the project and the tables are the same.
 
     Then dbt is not even imported.
@@ -46,24 +67,22 @@ def is_up_to_date(table_name: str) -> bool:
                     )
                 """,
                 {
-                    "table": table_name,
+                    "table": trips_table(),
                     "project": fingerprint(),
-                    "relations": relations(table_name),
-                    "trips": [
-                        f"public.{one.table_called(table_name)}" for one in DATASETS.values()
-                    ],
+                    "relations": relations(),
+                    "trips": [f"public.{table_of(dataset)}" for dataset in DATASETS.values()],
                 },
             ).scalar()
         )
 
 
-def remember_build(table_name: str, project: str) -> None:
+def remember_build(project: str) -> None:
     """Let later builds know with which project all models have been built and tested."""
     with connect() as connection, connection.begin():
         connection.exec_driver_sql(
             "insert into bookkeeping.built_projects (trips_table, project) values (%s, %s)"
             " on conflict (trips_table) do update set project = excluded.project",
-            (table_name, project),
+            (trips_table(), project),
         )
 
 
@@ -78,13 +97,13 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def relations(table_name: str) -> list[str]:
+def relations() -> list[str]:
     """The tables and views that dbt makes, each as `schema.name`."""
     project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())
     models, seeds = project["models"]["nyc_taxi"], project["seeds"]["nyc_taxi"]
     found = [f"{seeds['+schema']}.{path.stem}" for path in PROJECT.glob("seeds/*.csv")]
     for path in PROJECT.glob("models/*/**/*.sql"):
         folder = path.relative_to(PROJECT / "models").parts[0]
-        name = table_name if path.stem == TABLE_NAME else path.stem
+        name = trips_table() if path.stem == TABLE_NAME else path.stem
         found.append(f"{models[folder]['+schema']}.{name}")
     return found

@@ -18,6 +18,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.models.state import table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report.charts import COLOURS, WEEKDAYS, charts, theme
 from flows.report.facts import Facts, read_facts
@@ -30,22 +31,19 @@ OF_TEXT = {"Month", "Name", "What is wrong", "Flag"}  # columns of the tables; o
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
-def report(table_name: str) -> Path:
+def report() -> Path:
     """Draw what the warehouse holds on a page, its tables in an artifact; return the page's path.
 
     A page that is made of the same months by the same code stays as it is: years of months take
     seconds to sum up.
-
-    Args:
-        table_name: The name of the analysts' table of yellow-taxi trips.
     """
-    made_of = hash_of_what_it_is_made_of(table_name)
+    made_of = hash_of_what_it_is_made_of()
     if PAGE.exists() and made_of in PAGE.read_text(encoding="utf-8"):
         get_run_logger().info("report: %s is up to date", PAGE, extra=ONLY_LOG)
         return PAGE
     with connect() as connection:
         found = read_facts(connection)
-    write(page(found, table_name, made_of))
+    write(page(found, made_of))
     with reporting():
         create_markdown_artifact(
             markdown(found), key="report", description=f"The tables of the page {PAGE}"
@@ -54,7 +52,7 @@ def report(table_name: str) -> Path:
     return PAGE
 
 
-def hash_of_what_it_is_made_of(table_name: str) -> str:
+def hash_of_what_it_is_made_of() -> str:
     """A hash of the warehouse's address, of its loads and models, and of this code."""
     with connect() as connection:
         built = connection.exec_driver_sql(
@@ -62,9 +60,9 @@ def hash_of_what_it_is_made_of(table_name: str) -> str:
             " order by relation, dataset, source_month),"
             " (select project from bookkeeping.built_projects where trips_table = %s)"
             " from bookkeeping.built_months",
-            (table_name,),
+            (trips_table(),),
         ).one()
-    digest = hashlib.sha256(f"{address(current_url())} {table_name} {built}".encode())
+    digest = hashlib.sha256(f"{address(current_url())} {trips_table()} {built}".encode())
     for path in sorted(Path(__file__).parent.glob("*.*")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -79,7 +77,7 @@ def write(content: str) -> None:
         unfinished.rename(PAGE)
 
 
-def page(found: list[Facts], table_name: str, made_of: str) -> str:
+def page(found: list[Facts], made_of: str) -> str:
     """The page, as HTML: a part for each dataset that is there."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
@@ -87,7 +85,7 @@ def page(found: list[Facts], table_name: str, made_of: str) -> str:
     environment.filters |= {"count": count, "dollars": dollars, "percent": percent}
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # JavaScript reads no NaN
     return environment.get_template("page.html.j2").render(
-        parts=[part_of(facts, table_name) for facts in found],
+        parts=[part_of(facts) for facts in found],
         title=title_of(found),
         written=datetime.now(UTC),
         made_of=made_of,
@@ -98,7 +96,7 @@ def page(found: list[Facts], table_name: str, made_of: str) -> str:
     )
 
 
-def part_of(facts: Facts, table_name: str) -> dict[str, Any]:
+def part_of(facts: Facts) -> dict[str, Any]:
     """What the page says of a dataset."""
     days, hours = facts.days, facts.hours.to_numpy()
     weekday, hour = divmod(int(hours.argmax()), hours.shape[1])
@@ -106,7 +104,7 @@ def part_of(facts: Facts, table_name: str) -> dict[str, Any]:
         "facts": facts,
         "dataset": facts.dataset,
         "totals": facts.totals,
-        "table_name": facts.dataset.table_called(table_name),
+        "table_name": table_of(facts.dataset),
         "months": names_of(facts.months),
         "busiest_day": None if days.empty else days.iloc[int(days["trips"].argmax())],
         "busiest_hour": f"{WEEKDAYS[weekday]}, {hour_of(hour)}",

@@ -11,13 +11,13 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import URL, text
 
-from flows.build import Build
 from flows.errors import RETRIES
-from flows.land import Landed
+from flows.models.state import Build, table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report.formatting import about_samples
 from flows.tlc.datasets import DatasetMonth
-from flows.warehouse.connection import address, connect
+from flows.warehouse.connection import address, connect, psql_command
+from flows.warehouse.load import Landed
 
 ACCOUNTING = text(
     "select dataset, to_char(source_month, 'YYYY-MM') as month, raw_rows, trips,"
@@ -51,6 +51,7 @@ class Summary:
     stages: list[Stage]
     asked: list[DatasetMonth]  # what the run was about
     has_changed: bool  # whether the run has loaded anything
+    trips: str = "trips"  # the table or view that has the trips of those months
     report: Path | None = None  # the page that shows it, where there is one
     remarks: tuple[str, ...] = ()  # of the loads
 
@@ -59,11 +60,8 @@ class Summary:
         look = [f"Look at it:  {self.report}"] if self.report else []
         if not self.has_changed:
             return "\n".join(look)
-        url = self.warehouse
         shown = of_these(self.accounting, self.asked)
         names = ["dataset", "month"]
-        tables = {one.dataset.table_called(self.table_name) for one in self.asked}
-        table = tables.pop() if len(tables) == 1 else "trips"
         counts = shown.drop(columns="is_sample").set_index(names).map("{:,}".format).reset_index()
         counts.columns = [name.replace("_", " ") for name in counts.columns]
         others = len(self.accounting) - len(shown)
@@ -76,9 +74,9 @@ class Summary:
                 *self.remarks,
                 "",
                 *look,
-                f"Query it:    psql -h {url.host} -p {url.port} -U {url.username} {url.database}",
+                f"Query it:    {psql_command(self.warehouse)}",
                 "             (or make psql)",
-                f"             select * from {table} limit 10;",  # noqa: S608
+                f"             select * from {self.trips} limit 10;",  # noqa: S608
                 "Rebuild it:  cd dbt_project && ../.venv/bin/dbt build",
             ]
         )
@@ -129,13 +127,12 @@ def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
 
 @task(name="summarise", task_run_name="summarise", cache_policy=NO_CACHE, **RETRIES)
 def summarise(
-    asked: list[DatasetMonth], table_name: str, build: Build, landed: list[Landed] | None = None
+    asked: list[DatasetMonth], build: Build, landed: list[Landed] | None = None
 ) -> Summary:
     """Write to the log and to artifacts what became of the raw rows of these and of all months.
 
     Args:
         asked: The months that the run was about.
-        table_name: The name of the analysts' table of yellow-taxi trips.
         build: What the build of the models did.
         landed: What landing those months took, as far as this run did it itself.
     """
@@ -175,4 +172,8 @@ def summarise(
             description="Seconds and rows of each stage of the run",
         )
     remarks = tuple(month.load.remark for month in landed or [] if month.load.remark)
-    return Summary(warehouse, table_name, accounting, stages, asked, has_changed, remarks=remarks)
+    tables = {table_of(one.dataset) for one in asked}
+    trips = tables.pop() if len(tables) == 1 else "trips"
+    return Summary(
+        warehouse, trips_table(), accounting, stages, asked, has_changed, trips, remarks=remarks
+    )

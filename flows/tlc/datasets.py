@@ -55,10 +55,6 @@ class Dataset:
         """The table of the dataset's files in the schema raw."""
         return f"{self.name}_tripdata"
 
-    def table_called(self, yellow: str) -> str:
-        """The analysts' table, where that of the yellow taxis has this name."""
-        return yellow if self.name == DEFAULT else self.table
-
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns that its files have ever had, as dbt describes its raw table."""

@@ -101,7 +101,7 @@ def load_block(name: str) -> "SqlAlchemyConnector":
 def url_of(block: "SqlAlchemyConnector") -> URL:
     """The URL of a block's database, whether a person filled it in by parts or as a whole.
 
-    Its connect_args, such as sslmode, are in the URL's query.
+    It has a port, and connect_args, such as sslmode, are in its query.
     """
     info = block.connection_info
     url: URL
@@ -112,7 +112,8 @@ def url_of(block: "SqlAlchemyConnector") -> URL:
     if url.get_backend_name() != "postgresql":
         raise PipelineError(f"the Prefect block is for {url.get_backend_name()}, not PostgreSQL")
     arguments = {name: str(value) for name, value in (block.connect_args or {}).items()}
-    return url.set(drivername="postgresql+psycopg2").update_query_dict(arguments)
+    url = url.set(drivername="postgresql+psycopg2", port=url.port or 5432)
+    return url.update_query_dict(arguments)
 
 
 def environment_of(url: URL) -> dict[str, str]:
@@ -126,7 +127,7 @@ def environment_of(url: URL) -> dict[str, str]:
         for name in url.query
     } | {
         "POSTGRES_HOST": url.host,
-        "POSTGRES_PORT": str(url.port or 5432),
+        "POSTGRES_PORT": str(url.port),
         "POSTGRES_USER": url.username,
         "POSTGRES_PASSWORD": url.password,
         "POSTGRES_DB": url.database,
@@ -267,6 +268,11 @@ def raw_assets(database: str, raw_table: str) -> list[str]:
     return [f"postgres://{plain}/raw/{table}" for table in tables]
 
 
+def psql_command(url: URL) -> str:
+    """How a person connects to the warehouse; psql asks for the password."""
+    return f"psql -h {url.host} -p {url.port} -U {url.username} {url.database}"
+
+
 def address(url: URL) -> str:
     """The warehouse's name for people: everything but the password."""
-    return f"{url.username}@{url.host}:{url.port or 5432}/{url.database}"
+    return f"{url.username}@{url.host}:{url.port}/{url.database}"

@@ -53,6 +53,14 @@ class Load:
     remark: str | None = None  # what a person should know of it
 
 
+@dataclass(frozen=True)
+class Landed:
+    """A month in the raw table, and what it took."""
+
+    load: Load
+    fetch_seconds: float
+
+
 class CopyRefused(PipelineError):
     """PostgreSQL rejects the file as it is: some of its lines are not rows."""
 

@@ -302,7 +302,7 @@ def psql(arguments: list[str]) -> None:
     os.environ.update(environment_of(url))
     os.environ.update(
         PGHOST=url.host or "",
-        PGPORT=str(url.port or 5432),
+        PGPORT=str(url.port),
         PGUSER=url.username or "",
         PGPASSWORD=str(url.password or ""),
         PGDATABASE=url.database or "",

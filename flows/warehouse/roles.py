@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from flows.errors import PipelineError, first_line
 from flows.warehouse import schema
-from flows.warehouse.connection import connect, current_url, driver_of
+from flows.warehouse.connection import connect, current_url, driver_of, psql_command
 from flows.warehouse.local_server import administrator
 
 ANALYST = "analyst"
@@ -151,7 +151,7 @@ def main() -> None:
     [_, name] = sys.argv
     password, url = add_login(name), current_url()
     print(
-        f"Log in:    psql -h {url.host} -p {url.port} -U {name} {url.database}\n"
+        f"Log in:    {psql_command(url.set(username=name))}\n"
         f"Password:  {password}   (kept nowhere; `make analyst NAME={name}` makes another)"
     )
 

@@ -176,6 +176,11 @@ def test_the_lock_file_has_a_hash_for_each_package_and_no_address():
     assert "://" not in lock
 
 
+def test_no_locked_package_downloads_a_program_while_it_installs():
+    assert "dbt-core==" in read("requirements.lock")
+    assert "dbt-core-experimental-parser" not in read("requirements.lock")
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no git checkout")
 def test_no_data_is_in_the_repository_but_the_sample():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout

@@ -174,7 +174,7 @@ def test_a_word_that_nobody_knows_is_null_and_a_warning_counts_it(hostile, ask_h
         (1, None, "N"),
         (None, 1, "N"),
     ]
-    assert "Warning in test known_spellings_stg_tlc__yellow_trips" in hostile.output
+    assert "in test known_spellings_stg_tlc__yellow_trips" in hostile.output
     assert "Got 4 results, configured to warn" in hostile.output
 
 

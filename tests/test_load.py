@@ -363,7 +363,7 @@ class TestAMonthInManyFiles:
         assert second.remark == (
             f"yellow 2021-01: {folder}/part-1.csv replaces 2 rows of another file, "
             f"{folder}/part-0.csv, by 1. If both are parts of the month, give them together: "
-            f"SOURCE={folder}"
+            f"SOURCE='{folder}/part-*.csv'"
         )
         assert second.remark in caplog.messages
         (folder / "part-1.csv").write_text("\n".join([HEADER, ROW, ROW, ROW]))

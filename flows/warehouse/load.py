@@ -4,12 +4,12 @@ The raw table keeps every column as text, as it is in the file; typing and filte
 """
 
 import csv
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import PurePath
 from tempfile import TemporaryFile
 
 import psycopg2
@@ -223,13 +223,24 @@ def about_another_file(file: SourceFile, where: str, present: Load | None, rows:
     """What to say where the rows of a file take the place of another file's; None where not."""
     if present is None or present.is_sample or present.source == file.source:
         return None
-    folder = PurePath(file.source).parent
-    is_beside = file.path.is_file() and PurePath(present.source).parent == folder
-    advice = f". If both are parts of the month, give them together: SOURCE={folder}"
-    return (
-        f"{where}: {file.source} replaces {present.rows:,} rows of another file, {present.source},"
-        f" by {rows:,}{advice * (is_beside and not is_url(file.source))}"
-    )
+    said = f"{where}: {file.source} replaces {present.rows:,} rows of another file, "
+    if pattern := pattern_of(file.source, present.source):
+        advice = f". If both are parts of the month, give them together: SOURCE='{pattern}'"
+    else:
+        advice = ""
+    return f"{said}{present.source}, by {rows:,}{advice}"
+
+
+def pattern_of(one: str, other: str) -> str | None:
+    """The pattern of two paths that differ in one number, as those of a month's parts do."""
+    pieces, others = (re.split(r"(\d+)", path) for path in (one, other))
+    if is_url(one) or len(pieces) != len(others):
+        return None
+    different = [i for i, (ours, its) in enumerate(zip(pieces, others, strict=True)) if ours != its]
+    if len(different) != 1 or not pieces[different[0]].isdigit():
+        return None
+    pieces[different[0]] = "*"
+    return "".join(pieces)
 
 
 def next_load_id(cursor: Cursor) -> int:

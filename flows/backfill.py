@@ -69,9 +69,9 @@ def backfill(
         months: The months to land, such as 2019-01..2020-12, or several ranges or months with
             blanks between them.
         source: URL or path of a file, as each worker sees it, CSV (packed with gzip or not) or
-            Parquet; {month} in it stands for the month, and {dataset} for the dataset. Or sample,
-            for real trips of a few months that come with this project. Default: wherever TLC's
-            file of that month is.
+            Parquet; or a folder or a pattern, whose files are a month's parts. {month} in it
+            stands for the month, and {dataset} for the dataset. Or sample, for real trips of a few
+            months that come with this project. Default: wherever TLC's file of that month is.
         table_name: The name of the analysts' table of yellow-taxi trips.
         force: Fetch and load the months that are there as well.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.

@@ -57,9 +57,10 @@ def elt(
             with blanks between them. With latest, alone or as the end of a range, the source is
             asked what it has, and those months are landed that are new or have changed there.
             Default: the month in the source's name; of the sample, all that it has.
-        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; {month} in it
-            stands for the month, and {dataset} for the dataset. Or sample, for real trips of a few
-            months that come with this project. Default: wherever TLC's file of that month is.
+        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; or a folder or a
+            pattern, whose files are a month's parts. {month} in it stands for the month, and
+            {dataset} for the dataset. Or sample, for real trips of a few months that come with
+            this project. Default: wherever TLC's file of that month is.
         table_name: The name of the analysts' table of yellow-taxi trips.
         force: Fetch and load the months even if the same content is there.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.

@@ -28,10 +28,10 @@ def land(
 
     Args:
         month: The month, as 2021-01 or as its first day.
-        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; `{month}` in it
-            stands for the month, and `{dataset}` for the dataset. Or `sample`, for real trips of a
-            few months that come with this project. Default: wherever the dataset's file of that
-            month is.
+        source: URL or path of a file, CSV (packed with gzip or not) or Parquet; or a folder or a
+            pattern, whose files are a month's parts. `{month}` in it stands for the month, and
+            `{dataset}` for the dataset. Or `sample`, for real trips of a few months that come with
+            this project. Default: wherever the dataset's file of that month is.
         dataset: Which of TLC's datasets the month is of.
         force: Fetch and load the month even if the same content is there.
         allow_fewer_rows: Load the month even if it has less than half the rows of the one there.

@@ -16,9 +16,10 @@ from prefect import flow
 from sqlalchemy.exc import IntegrityError
 
 from flows.errors import PipelineError
+from flows.land import land as land_month
 from flows.parameters import Limits
 from flows.tlc.datasets import DATASETS
-from flows.tlc.download import cache_key, probe, verify
+from flows.tlc.download import probe, verify
 from flows.warehouse.connection import connect
 from flows.warehouse.load import Load, load
 
@@ -373,11 +374,14 @@ class TestAMonthInManyFiles:
             f"yellow 2021-01: {folder} replaces 3 rows of another file, {folder}/part-1.csv, by 5"
         )
 
-    def test_is_fetched_anew_if_a_part_is(self, folder):
-        keys = [cache_key(str(folder), folder, 1)]
-        (folder / "part-3.csv").write_text(HEADER)
-        keys += [cache_key(str(folder), folder, 1) for _ in range(2)]
-        assert keys[0] != keys[1] == keys[2]
+    @pytest.mark.parametrize("given", ["{month}/", "{month}/part-*.csv"])
+    def test_is_landed_with_its_parts_of_now(self, folder, given):
+        source = f"{folder.parent}/{given}"
+        assert land_month(JANUARY, source).load.rows == 3
+        for rows, part in ((4, "part-1.csv"), (6, "part-3.csv")):
+            content = "\n".join([HEADER, ROW, ROW.replace("142", f"{rows}")])
+            (folder / part).write_text(content)
+            assert land_month(JANUARY, source).load.rows == rows
 
     def test_has_the_size_of_all_parts_for_the_plan(self, folder):
         sizes = [path.stat().st_size for path in folder.glob("part-*")]

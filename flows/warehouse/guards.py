@@ -111,8 +111,10 @@ def refuse_other_bases(
             continue
         run(
             cursor,
-            "select coalesce(avg((upper(btrim({})) = any({}))::int), 0)::float8 from {}",
-            *(Identifier(base), Literal([*known.bases]), fresh),
+            "select coalesce(avg((upper(btrim({})) = any({}))::int), 0)::float8"
+            " from {} tablesample system (raw.sample_percent({})) repeatable (1)",
+            *(Identifier(base), Literal([*known.bases])),
+            *(fresh, Literal(fresh.as_string(cursor))),
         )
         [(share,)] = cursor.fetchall()
         own = share if known is dataset else 1 - share

@@ -174,14 +174,20 @@ language sql as $$
     select raw.execute_patiently(raw.statements_to_lock(tables, mode), tables)
 $$;
 
+-- The percentage of a table's pages that is sample enough of its rows: 400 pages, if it has more.
+create or replace function raw.sample_percent(target regclass) returns real
+language sql as $$
+    select least(
+        100, 100 * 400.0 * current_setting('block_size')::int / greatest(1, pg_relation_size(target))
+    )::real
+$$;
+
 -- The months in which a raw table's trips begin, with the share of each, the largest first; from a
 -- sample of the pages of a large table. Texts that are not dates as TLC or a copy writes them (see
 -- dbt_project/macros/values.sql) do not count.
 create or replace function raw.months_in(target regclass, pickup name)
 returns table (month text, share float8)
 language plpgsql as $$
-declare
-    pages bigint := greatest(1, pg_relation_size(target) / current_setting('block_size')::int);
 begin
     return query execute format(
         $query$
@@ -193,13 +199,13 @@ begin
                     substring(%1$I from '/(\d{4})') || '-'
                     || lpad(substring(%1$I from '^\s*(\d\d?)/'), 2, '0')
             end as month
-            from %2$s tablesample system (%3$s) repeatable (1)
+            from %2$s tablesample system (raw.sample_percent(%2$L)) repeatable (1)
         ) as pickups
         where month is not null
         group by month
         order by 2 desc, 1
         $query$,
-        pickup, target, least(100, 100 * 400.0 / pages)
+        pickup, target
     );
 end
 $$;

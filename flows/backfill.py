@@ -6,23 +6,6 @@ Prefect's work pool distributes the months, so it needs a server and a worker: `
 """
 
 from flows import cli
-
-if __name__ == "__main__":  # here, for what follows takes seconds to import
-    cli.run("flows.backfill")
-
-import re
-from dataclasses import replace
-from typing import Any
-
-from prefect import flow, get_run_logger, task, unmapped
-from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.deployments import run_deployment
-from prefect.task_runners import ThreadPoolTaskRunner
-
-from flows.alerts import alert
-from flows.build import build_if_needed
-from flows.errors import RETRIES, PipelineError, TransientError, shorten
 from flows.parameters import (
     TABLE_NAME,
     Datasets,
@@ -33,24 +16,9 @@ from flows.parameters import (
     run_name,
     today,
 )
-from flows.plan import new_or_changed, present_loads
-from flows.prepare import prepare_warehouse
-from flows.report.page import report
-from flows.report.summary import Summary, summarise
-from flows.tlc.datasets import DatasetMonth
-
-MOST_WAITED_FOR = 32  # months that are in the work pool at a time
-POLL_SECONDS = 3
 
 
-@flow(
-    name="backfill",
-    flow_run_name=run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=MOST_WAITED_FOR),  # type: ignore[arg-type]
-    on_failure=[alert],
-    on_crashed=[alert],
-)
-def backfill(
+def land_what_is_missing(
     months: Months,
     source: str | None = None,
     table_name: TableName = TABLE_NAME,
@@ -58,7 +26,7 @@ def backfill(
     allow_fewer_rows: bool = False,
     limits: Limits = Limits(),
     datasets: Datasets | None = None,
-) -> Summary:
+) -> "Summary":
     """Land the months that are missing, each on a free worker, then build the models once.
 
     A month that fails does not stop the others: they are landed and built. The log and the
@@ -82,7 +50,7 @@ def backfill(
     Raises:
         PipelineError: a month has failed, or a model or a test.
     """
-    request = Request.resolve(datasets, months, source, today())
+    request = Request.resolve(today(), datasets, months, source)
     prepare_warehouse()
     missing = months_missing(request, force)
     get_run_logger().info("%s of %s months are missing", len(missing), len(request.months))
@@ -109,6 +77,32 @@ def backfill(
             f"{shorten(', '.join(failures))}. The log has the reasons"
         )
     return summary
+
+
+if __name__ == "__main__":  # here: to refuse a wrong word takes none of the imports below
+    cli.run(land_what_is_missing)
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from prefect import flow, get_run_logger, task, unmapped
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.deployments import run_deployment
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.alerts import alert
+from flows.build import build_if_needed
+from flows.errors import RETRIES, PipelineError, TransientError, shorten
+from flows.plan import new_or_changed, present_loads
+from flows.prepare import prepare_warehouse
+from flows.report.page import report
+from flows.report.summary import Summary, summarise
+from flows.tlc.datasets import DatasetMonth
+
+MOST_WAITED_FOR = 32  # months that are in the work pool at a time
+POLL_SECONDS = 3
 
 
 def months_missing(request: Request, force: bool) -> list[DatasetMonth]:
@@ -164,3 +158,12 @@ def land_on_a_worker(wanted: DatasetMonth, parameters: dict[str, object]) -> Non
         raise TransientError(f"its worker was lost. {reason}")
     if not run.state.is_completed():
         raise PipelineError(reason or run.state.name)
+
+
+backfill = flow(
+    name="backfill",
+    flow_run_name=run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=MOST_WAITED_FOR),  # type: ignore[arg-type]
+    on_failure=[alert],
+    on_crashed=[alert],
+)(land_what_is_missing)

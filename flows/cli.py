@@ -1,14 +1,12 @@
 """The command line of a flow: its parameters, as Prefect's form shows them, are the options."""
 
-import ast
+import inspect
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import cyclopts
@@ -33,25 +31,25 @@ class Command(NamedTuple):
     is_plan: bool = False
 
 
-def run(module: str) -> NoReturn:
-    """Run a module's flow with the options of the command line, and exit.
+def run(function: Callable[..., Any]) -> NoReturn:
+    """Run a flow with the options of the command line, and exit.
 
     The exit code is 0 if it is done, 1 if it failed, 2 if it was misused, and that of the signal
     if it was interrupted. The result goes to standard output, for a person or, with `--json`, for
     a script; how it goes, to standard error.
 
     Args:
-        module: `flows.elt` has the flow `elt`, whose result has `as_dict()`.
+        function: What the flow does; the result has `as_dict()`. The flow has its module's name.
     """
     interrupt.end_on_signals()
     try:
-        command = parse(module, sys.argv[1:])
+        command = parse(function, sys.argv[1:])
         if command is None:  # the help text
             sys.exit()
         if command.is_plan:
             print(show_plan(command))
             sys.exit()
-        state = run_flow(module, command)
+        state = run_flow(module_of(function), command)
         if not state.is_completed():
             raise state.result(raise_on_failure=False)
     except PipelineError as error:
@@ -79,6 +77,7 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     os.environ.setdefault("DO_NOT_TRACK", "1")  # as pyproject.toml has it for Prefect's server
     if not command.verbose:
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+        os.environ["PREFECT_SERVER_LOGGING_LEVEL"] = "CRITICAL"  # of the temporary one
     flow: Flow[..., Any] = getattr(import_module(module), module.rpartition(".")[2])
     # Not at the top, nor is the flow: with Prefect, they take seconds to import.
     from prefect.settings import (
@@ -91,11 +90,11 @@ def run_flow(module: str, command: Command) -> "State[Any]":
 
     if not command.verbose:
         show_own_log()
-    log = ROOT / "data" / "temporary-prefect-server.log"
-    if not (api_url := get_current_settings().api.url):
-        interrupt.start_temporary_server_apart(log)
+    api_url = get_current_settings().api.url
     observed: Any = flow.with_options(on_running=[interrupt.remember_run])
     try:
+        if not api_url:
+            interrupt.start_temporary_server()
         # With heartbeats, each flow would last until they have slept a whole second. Whoever
         # starts a run here sees it end; a worker's runs send them.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -107,7 +106,9 @@ def run_flow(module: str, command: Command) -> "State[Any]":
                 "PREFECT_API_URL out of your settings"
             ) from None
         if "ephemeral Prefect API server" in str(error):
-            raise PipelineError(f"Prefect's temporary server does not start: see {log}") from None
+            raise PipelineError(
+                "Prefect's temporary server does not start: --verbose shows why"
+            ) from None
         raise
     return state
 
@@ -125,15 +126,15 @@ def show_plan(command: Command) -> str:
     return show(command.request, command.as_json)
 
 
-def parse(module: str, words: Sequence[str]) -> Command | None:
+def parse(function: Callable[..., Any], words: Sequence[str]) -> Command | None:
     """Read the words of a command line; None if they ask for the help text, which is printed.
 
     Raises:
         UsageError: something is wrong with them.
     """
     app = App(
-        f"python -m {module}",
-        help=read_docstring(module),
+        f"python -m {module_of(function)}",
+        help=sys.modules[function.__module__].__doc__,
         help_format="markdown",
         help_formatter="plain",
         version_flags=[],
@@ -142,7 +143,7 @@ def parse(module: str, words: Sequence[str]) -> Command | None:
         exit_on_error=False,
         print_error=False,
     )
-    app.default(signature_of(module))
+    app.default(options_of(function))
 
     @app.meta.default
     def read(
@@ -160,7 +161,7 @@ def parse(module: str, words: Sequence[str]) -> Command | None:
             plan: Land nothing: show which months there are, new or changed, and how large.
         """
         parameters = app(words)
-        if parameters is None:
+        if parameters is None:  # the help text
             return None
         # The flow resolves it again, on the day for which it is scheduled.
         request = Request.of(parameters, date.today())
@@ -173,6 +174,12 @@ def parse(module: str, words: Sequence[str]) -> Command | None:
     return found
 
 
+def module_of(function: Callable[..., Any]) -> str:
+    """The name of a function's module, which may be running as a program."""
+    spec = sys.modules[function.__module__].__spec__
+    return spec.name if spec else function.__module__
+
+
 def shorten_error(error: cyclopts.CycloptsError) -> str:
     """What is wrong with a word, in one line."""
     if isinstance(error.__cause__, ValidationError):
@@ -183,43 +190,14 @@ def shorten_error(error: cyclopts.CycloptsError) -> str:
     return f"{' '.join(str(error).split())} See --help"
 
 
-def read_docstring(module: str) -> str | None:
-    """A module's docstring, without importing the module."""
-    return ast.get_docstring(parsed(module))
+def options_of(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """A function with the same parameters, as options alone, which returns those that are given."""
 
+    def read(**given: Any) -> dict[str, Any]:
+        return given
 
-def signature_of(module: str) -> Callable[..., dict[str, Any]]:
-    """A function with the parameters and the docstring of a module's flow, which returns them.
-
-    It is made from the flow's source, with those imports alone that its signature needs: importing
-    the module would import Prefect as well, and a mistyped word would take seconds to be refused.
-    """
-    tree = parsed(module)
-    name = module.rpartition(".")[2]
-    [function] = [node for node in tree.body if getattr(node, "name", None) == name]
-    assert isinstance(function, ast.FunctionDef)  # noqa: S101 (for the type checker)
-    named = {node.id for node in ast.walk(function.args) if isinstance(node, ast.Name)}
-    imports: list[ast.stmt] = [
-        ast.ImportFrom(node.module, wanted, node.level)
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        and (wanted := [alias for alias in node.names if alias.name in named])
-    ]
-    words = function.args  # options only: no word counts by its place
-    words.kw_defaults = [*[None] * (len(words.args) - len(words.defaults)), *words.defaults]
-    words.kwonlyargs, words.args, words.defaults = words.args, [], []
-    function.decorator_list, function.returns = [], None
-    function.body = [function.body[0], *ast.parse("return locals()").body]
-    code = ast.fix_missing_locations(ast.Module([*imports, function], []))
-    scope: dict[str, Any] = {}
-    exec(compile(code, module, "exec"), scope)  # noqa: S102 (it is this project's own code)
-    made: Callable[..., dict[str, Any]] = scope[name]
-    return made
-
-
-def parsed(module: str) -> ast.Module:
-    """A module's source as a tree."""
-    spec = find_spec(module)
-    assert spec  # noqa: S101 (for the type checker)
-    assert spec.origin  # noqa: S101
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    signature = inspect.signature(function)
+    options = [one.replace(kind=one.KEYWORD_ONLY) for one in signature.parameters.values()]
+    read.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    read.__doc__ = function.__doc__
+    return read

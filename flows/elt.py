@@ -7,19 +7,6 @@ python -m flows.elt --source sample
 """
 
 from flows import cli
-
-if __name__ == "__main__":  # here, for what follows takes seconds to import
-    cli.run("flows.elt")
-
-from dataclasses import replace
-from typing import Any
-
-from prefect import State, flow
-from prefect.states import Completed
-
-from flows.alerts import alert
-from flows.build import build_if_needed, check_freshness
-from flows.land import land
 from flows.parameters import (
     TABLE_NAME,
     Datasets,
@@ -31,15 +18,10 @@ from flows.parameters import (
     run_name,
     today,
 )
-from flows.plan import new_or_changed
-from flows.prepare import prepare_warehouse
-from flows.report.page import report
-from flows.report.summary import Summary, summarise
 from flows.tlc.months import LOOK_BACK
 
 
-@flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])
-def elt(
+def land_and_build(
     months: Months | None = None,
     source: str | None = None,
     table_name: TableName = TABLE_NAME,
@@ -49,7 +31,7 @@ def elt(
     limits: Limits = Limits(),
     look_back: LookBack = LOOK_BACK,
     datasets: Datasets | None = None,
-) -> Summary | State[Any]:
+) -> "Summary | State[Any]":
     """Land months of TLC's trips untouched, then build and test the analysts' tables.
 
     Args:
@@ -73,7 +55,7 @@ def elt(
     Raises:
         PipelineError: anything that is not a bug, in one line.
     """
-    request = Request.resolve(datasets, months, source, today(), look_back)
+    request = Request.resolve(today(), datasets, months, source, look_back)
     prepare_warehouse()
     asked = list(request.months)
     if request.is_open_ended:
@@ -87,3 +69,25 @@ def elt(
     ]
     built = build_if_needed(full_refresh)
     return replace(summarise(asked, built, landed), report=report())
+
+
+if __name__ == "__main__":  # here: to refuse a wrong word takes none of the imports below
+    cli.run(land_and_build)
+
+from dataclasses import replace
+from typing import Any
+
+from prefect import State, flow
+from prefect.states import Completed
+
+from flows.alerts import alert
+from flows.build import build_if_needed, check_freshness
+from flows.land import land
+from flows.plan import new_or_changed
+from flows.prepare import prepare_warehouse
+from flows.report.page import report
+from flows.report.summary import Summary, summarise
+
+elt = flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])(
+    land_and_build
+)

@@ -7,7 +7,6 @@ process. What is in work is rolled back by PostgreSQL: each month, and each mode
 transaction.
 """
 
-import gc
 import os
 import signal
 import socket
@@ -16,13 +15,13 @@ import sys
 import threading
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from prefect.client.schemas import FlowRun
+    from psycopg2.extensions import connection as Connection
 
 MESSAGE = (
     "interrupted: what is loaded and built so far is kept, and what was in work stays as it was; "
@@ -31,7 +30,7 @@ MESSAGE = (
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 runs: list[UUID] = []  # Prefect's flow runs of this process, the outer ones
-servers: list["subprocess.Popen[Any]"] = []  # Prefect's temporary server
+connections: "WeakSet[Connection]" = WeakSet()  # to the warehouse, but for dbt's
 
 
 def remember_run(flow: object, flow_run: "FlowRun", state: object) -> None:
@@ -83,7 +82,7 @@ def end(number: int, message: str) -> NoReturn:
         thread = threading.Thread(target=job, daemon=True)
         thread.start()
         thread.join(seconds)
-    for server in servers:
+    if server := temporary_server():
         with suppress(OSError):
             server.kill()
     os._exit(128 + number)
@@ -94,22 +93,37 @@ def clean_up() -> None:
     cancel_queries()  # frees the main thread, which then stands still
     with suppress(Exception):
         cancel_runs()
-    for server in servers:
+    if server := temporary_server():
         with suppress(OSError, subprocess.TimeoutExpired):
             server.terminate()
             server.wait(1)
 
 
-def cancel_queries() -> None:
-    """Have PostgreSQL end what this process asked for: it notices a dead client only later.
+def temporary_server() -> "subprocess.Popen[bytes] | None":
+    """Prefect's temporary server, where this process has started one."""
+    module = sys.modules.get("prefect.server.api.server")
+    server: subprocess.Popen[bytes] | None = None
+    with suppress(AttributeError):  # the module is not there, or not imported to its end
+        server = module.SubprocessASGIServer().server_process  # type: ignore[union-attr]
+    return server
 
-    There is no list of the connections: they are dbt's, SQLAlchemy's and our own.
-    """
-    if psycopg2 := sys.modules.get("psycopg2.extensions"):
-        for thing in gc.get_objects():
-            if issubclass(type(thing), psycopg2.connection) and not thing.closed:
-                with suppress(Exception):
-                    thing.cancel()
+
+def cancel_queries() -> None:
+    """Have PostgreSQL end what this process asked for: it notices a dead client only later."""
+    for connection in (*connections, *connections_of_dbt()):
+        with suppress(Exception):
+            connection.cancel()
+
+
+def connections_of_dbt() -> "list[Connection]":
+    """Those that dbt has open, where it runs in this process."""
+    factory = sys.modules.get("dbt.adapters.factory")
+    return [
+        connection.handle
+        for adapter in (factory.FACTORY.adapters.values() if factory else ())
+        for connection in [*adapter.connections.thread_connections.values()]
+        if connection.state == "open"
+    ]
 
 
 def cancel_runs() -> None:
@@ -155,26 +169,19 @@ def hidden_signal(error: Exception) -> BaseException | None:
     return TerminationSignal(signal.SIGTERM) if raised.startswith("TerminationSignal") else None
 
 
-def start_temporary_server_apart(log: Path) -> None:
-    """Have Prefect start its temporary server in a session of its own.
+def start_temporary_server() -> None:
+    """Start Prefect's temporary server, in such a way that it does not hear Ctrl-C.
 
-    Ctrl-C is for all processes of a terminal's foreground group. A server that got it too would
+    Ctrl-C is for all processes of a terminal's foreground group. A server that heard it too would
     be gone before it could be told what became of the run, and each of Prefect's requests would
-    be repeated for a minute. Prefect has no setting for it; the patch can go when
-    `SubprocessASGIServer` starts its server with `start_new_session`, which a test looks at.
-
-    Args:
-        log: Where the server's output goes, rather than to the terminal.
+    be repeated for a minute. It inherits which signals are blocked; here, the thread for signals
+    still hears them.
     """
-    from prefect.server.api import server
+    from prefect.client.orchestration import get_client
 
-    def start_apart(*arguments: Any, **options: Any) -> "subprocess.Popen[Any]":
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as output:
-            options |= {"stdout": output, "stderr": output, "start_new_session": True}
-            process = subprocess.Popen(*arguments, **options)
-        servers.append(process)
-        return process
-
-    # The module's own view of `subprocess`; everybody else's stays what it is.
-    vars(server)["subprocess"] = SimpleNamespace(**vars(subprocess) | {"Popen": start_apart})
+    unheard = (signal.SIGINT, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
+    try:
+        get_client(sync_client=True)  # where no API is set, this starts the server
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, unheard)

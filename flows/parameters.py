@@ -151,15 +151,16 @@ class Request:
     @classmethod
     def resolve(
         cls,
-        datasets: str | None,
-        months: str | None,
-        source: str | None,
         today: date,
+        datasets: str | None = None,
+        months: str | None = None,
+        source: str | None = None,
         look_back: int = LOOK_BACK,
     ) -> "Request":
         """Make out what is meant.
 
         Args:
+            today: The day from which `latest` counts; later months have no trips yet.
             datasets: The name of one, or `all`; each of these has the months of its time. None: the
                 one in the source's name, or else yellow.
             months: Words, divided by blanks or commas: `2021-01` is a month, `2019-01..2020-12` a
@@ -167,7 +168,6 @@ class Request:
                 that as may have `look_back` published ones. Which are published is for `flows.plan`
                 to find out. None: the month in the source's name; of the sample, all of them.
             source: As `Source` has it.
-            today: The day from which `latest` counts; later months have no trips yet.
             look_back: How many published months `latest` means.
 
         Raises:
@@ -193,7 +193,7 @@ class Request:
     def of(cls, parameters: Mapping[str, Any], today: date) -> "Request":
         """Make out what a flow's parameters mean; see `resolve`."""
         names = ("datasets", "months", "source", "look_back")
-        return cls.resolve(today=today, **{k: parameters[k] for k in names if k in parameters})
+        return cls.resolve(today, **{k: parameters[k] for k in names if k in parameters})
 
     def __str__(self) -> str:
         """As the names of runs have it: `yellow 2021-01..2021-03`."""

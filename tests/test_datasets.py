@@ -144,7 +144,7 @@ TODAY = date(2026, 1, 20)
 
 
 def asked_for(datasets: str | None, months: str | None, source: str | None = None) -> list[str]:
-    request = Request.resolve(datasets, months, source, TODAY)
+    request = Request.resolve(TODAY, datasets, months, source)
     return [str(one) for one in request.months]
 
 
@@ -188,7 +188,7 @@ def test_of_one_dataset_a_month_before_its_first_is_refused():
 def test_a_source_for_several_datasets_says_where_their_names_are():
     with pytest.raises(UsageError, match=r"put \{dataset\} in it"):
         asked_for("all", "2021-01", "https://host/{month}.csv")
-    request = Request.resolve("all", "2021-01", "https://host/{dataset}/{month}.csv", TODAY)
+    request = Request.resolve(TODAY, "all", "2021-01", "https://host/{dataset}/{month}.csv")
     assert [request.source.locate(*one) for one in request.months[:2]] == [
         "https://host/yellow/2021-01.csv",
         "https://host/green/2021-01.csv",

@@ -8,13 +8,11 @@ import sys
 import time
 from contextlib import suppress
 from datetime import date
-from inspect import getsource
 
 import psutil
 import pytest
 from conftest import run_query, slow_site, wait_until
 from made_up import made_up_month
-from prefect.server.api.server import SubprocessASGIServer
 
 from flows.interrupt import MESSAGE
 from flows.settings import ROOT
@@ -195,8 +193,3 @@ def test_a_cancelled_run_on_a_worker_does_not_replace_its_month(warehouse, start
     assert run.wait(60) != 0
     assert "Trying again" not in run.output.read_text()
     assert query("select count(*) from raw.yellow_tripdata") == [(0,)]
-
-
-def test_prefect_still_needs_its_temporary_server_to_be_started_apart():
-    """If this fails, Prefect does so itself: `start_temporary_server_apart` can be less."""
-    assert "start_new_session" not in getsource(SubprocessASGIServer)

@@ -33,7 +33,7 @@ def months_of(
     months: str | None, source: str | None, look_back: int = 12, dataset: str = "yellow"
 ) -> list[date]:
     """The months of a dataset that a run with these words is about."""
-    request = Request.resolve(dataset, months, source, TODAY, look_back)
+    request = Request.resolve(TODAY, dataset, months, source, look_back)
     return [one.month for one in request.months]
 
 

@@ -56,7 +56,7 @@ def tlc(httpserver, monkeypatch):
 def asked(*months: str | date, look_back: int = 12) -> Request:
     """A request for months of yellow trips."""
     words = " ".join(one if isinstance(one, str) else f"{one:%Y-%m}" for one in months)
-    return Request.resolve(None, words, None, TODAY, look_back)
+    return Request.resolve(TODAY, None, words, None, look_back)
 
 
 def to_land(request: Request) -> list[date]:
@@ -138,7 +138,7 @@ class TestShow:
         ]
 
     def test_a_sample_that_is_loaded_is_the_same_as_the_sample(self):
-        sample = Request.resolve("green", None, "sample", TODAY)
+        sample = Request.resolve(TODAY, "green", None, "sample")
         assert json.loads(show(sample, as_json=True))["to_fetch"] == 1
         land(date(2020, 4, 1), "sample", "green")
         assert json.loads(show(sample, as_json=True))["to_fetch"] == 0

@@ -86,7 +86,7 @@ def test_another_month_than_it_has_is_one_clear_line():
 
 def test_without_months_all_of_a_dataset_or_of_all_of_them_are_meant():
     def meant(datasets: str) -> list[tuple[str, date]]:
-        asked = Request.resolve(datasets, None, SAMPLE, date.today()).months
+        asked = Request.resolve(date.today(), datasets, None, SAMPLE).months
         return [(one.dataset.name, one.month) for one in asked]
 
     assert meant("all") == SAMPLES

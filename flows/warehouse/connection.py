@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, NullPool, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from flows import interrupt
 from flows.environment import with_session
 from flows.errors import PipelineError, TransientError, first_line
 from flows.settings import Settings, read_settings
@@ -176,6 +177,7 @@ def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
     except DBAPIError as error:
         raise why_not_connected(error.orig or error, url) from None
     with connection:
+        interrupt.connections.add(driver_of(connection))
         check_server(connection, url)
         yield connection
 

@@ -86,20 +86,15 @@ def test_a_table_name_may_be_any_other(name):
 def compiled(built, tmp_path_factory) -> Path:
     """The project compiled against the built warehouse, with its documentation."""
     target = tmp_path_factory.mktemp("target")
-    subprocess.run(
-        [
-            Path(sys.executable).with_name("dbt"),
-            "docs",
-            "generate",
-            "--static",
-            "--target-path",
-            target,
-        ],
-        cwd=PROJECT,
-        env=os.environ | {"POSTGRES_DB": built.db},
-        check=True,
-        capture_output=True,
-    )
+    command = ("--show-all-deprecations", "docs", "generate", "--static")
+    with (target / "output").open("w") as output:
+        subprocess.run(
+            [Path(sys.executable).with_name("dbt"), *command, "--target-path", target],
+            cwd=PROJECT,
+            env=os.environ | {"POSTGRES_DB": built.db},
+            check=True,
+            stdout=output,
+        )
     return target / "compiled" / "nyc_taxi"
 
 
@@ -448,20 +443,42 @@ def test_a_newcomer_finds_the_pair_of_zones_that_earns_most_on_friday_nights(ask
 
 
 def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, tmp_path):
-    expected = ask("select sum(trips) as trips, sum(revenue) as revenue from daily_trips")
+    expected = ask(
+        "select dataset, borough, sum(trips) as trips, sum(revenue) as revenue,"
+        " sum(card_tips) / nullif(sum(card_fares), 0) as tip_rate from daily_trips"
+        " group by 1, 2 order by 1, 2"
+    )
     csv = tmp_path / "metrics.csv"
+    [query] = re.findall(r"/mf query (.+)", (ROOT / "README.md").read_text())
     assert start_dbt(built, "parse", PROJECT / "target").wait() == 0  # what mf answers from
     result = subprocess.run(
-        [Path(sys.executable).with_name("mf"), "query", "--metrics", "trips,revenue", "--csv", csv],
+        [Path(sys.executable).with_name("mf"), "query", *query.split(), "--csv", csv],
         cwd=PROJECT,
         env=os.environ | {"POSTGRES_DB": built.db},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stdout
-    answer = pd.read_csv(csv)
-    assert answer["trips"].item() == expected["trips"].item()
-    assert answer["revenue"].item() == pytest.approx(float(expected["revenue"].item()))
+    answer = pd.read_csv(csv, keep_default_na=False, na_values=[""]).rename(
+        columns={"trip__dataset": "dataset", "trip__pickup_borough": "borough"}
+    )
+    answer["borough"] = answer["borough"].fillna("Unknown")
+    answer = answer.sort_values(["dataset", "borough"], ignore_index=True)
+    pd.testing.assert_frame_equal(answer[expected.columns], expected, check_dtype=False, rtol=1e-6)
+
+
+def test_dbt_finds_nothing_in_the_project_that_is_deprecated_or_that_it_warns_of(compiled):
+    output = (compiled.parents[1] / "output").read_text()
+    assert "Catalog written" in output
+    assert "WARNING" not in output
+
+
+def test_a_model_whose_table_gets_another_name_counts_as_modified(compiled, built):
+    listing = f"ls --resource-type model --select state:modified --state {compiled.parents[1]}"
+    for name, modified in (("yellow_taxi_trips", []), ("my_trips", ["yellow_taxi_trips"])):
+        is_done, said = run_dbt(built, f'{listing} --vars {{"trips_table":"{name}"}}')
+        assert is_done, said
+        assert re.findall(r"^nyc_taxi\.\S+\.(\w+)$", said, re.MULTILINE) == modified
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 {#-
-    A metric's SQL over trips, from its one definition in models/marts/_metrics.yml.
+    A metric's SQL over trips, from its one definition in models/marts/trips/trips.yml.
 
-    The same definition serves `mf query`. Knows simple and ratio metrics over the measures of the
-    semantic model trips.
+    The same definition serves `mf query`. Knows simple and ratio metrics.
 -#}
 {% macro metric(name) -%}
     {%- if not execute -%}
@@ -11,7 +10,7 @@
         {%- set definition = graph.metrics['metric.' ~ project_name ~ '.' ~ name] -%}
         {%- set parameters = definition.type_params -%}
         {%- if definition.type == 'simple' -%}
-            {{ measure(parameters.measure.name) }}
+            {{ parameters.metric_aggregation_params.agg }}({{ parameters.expr }})
         {%- elif definition.type == 'ratio' -%}
             round(
                 {{ metric(parameters.numerator.name) }}::numeric
@@ -21,13 +20,6 @@
             {{ exceptions.raise_compiler_error("metric() does not know the type " ~ definition.type) }}
         {%- endif -%}
     {%- endif -%}
-{%- endmacro %}
-
-
-{% macro measure(name) -%}
-    {%- set trips = graph.semantic_models['semantic_model.' ~ project_name ~ '.trips'] -%}
-    {%- set definition = trips.measures | selectattr('name', 'equalto', name) | first -%}
-    {{ definition.agg }}({{ definition.expr }})
 {%- endmacro %}
 
 

@@ -1,5 +1,6 @@
-"""The first run on a warehouse of version 0.1 upgrades it in place."""
+"""The first run on a warehouse of an earlier version upgrades it in place."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -8,8 +9,13 @@ import pytest
 from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
 from made_up import made_up_month
 
-from flows.prepare import prepare_warehouse
+from flows.errors import PipelineError
+from flows.models.state import relations
+from flows.settings import Settings
+from flows.warehouse.connection import connect, driver_of
+from flows.warehouse.schema import MIGRATIONS, prepare
 
+HERE = Path(__file__).parent
 FEBRUARY = date(2021, 2, 1)
 
 
@@ -20,7 +26,7 @@ JANUARY = "select xmin::text, source_row, fare_amount from raw.yellow_tripdata_2
 def before(postgres):
     """A warehouse of version 0.1, with a view of an analyst's, and the raw rows of its month."""
     settings = warehouse_to_build()
-    run_query(settings, (Path(__file__).parent / "version_0_1.sql").read_text())
+    run_query(settings, (HERE / "version_0_1.sql").read_text())
     run_query(
         settings,
         "create view my_revenue as"
@@ -86,14 +92,91 @@ def test_a_second_build_has_nothing_to_do(upgraded):
     assert [row[1:] for row in run_query(upgraded, written)] == [row[1:] for row in before]
 
 
-def test_what_an_earlier_version_kept_in_staging_is_kept_apart(warehouse, query, land):
-    land(FEBRUARY, 100)
-    query(
-        "alter table bookkeeping.built_months set schema staging;"
-        "insert into staging.built_months values ('public.x', 'yellow', '2021-02-01', 1);"
-        "drop table bookkeeping.built_shapes, bookkeeping.built_projects;"
-        "drop schema bookkeeping; comment on table raw.locks is 'version 2 (nyc-taxi-elt)'"
+CATALOG = """
+    with ours as (
+        select oid from pg_class
+        where
+            relnamespace in ('raw'::regnamespace, 'bookkeeping'::regnamespace)
+            and relkind in ('r', 'p') and not relispartition
     )
-    prepare_warehouse()
-    assert query("select relation from bookkeeping.built_months") == [("public.x",)]
-    assert query("select to_regclass('staging.built_months')") == [(None,)]
+    select 'column', attrelid::regclass::text, attname, concat_ws(
+        ' ', format_type(atttypid, atttypmod), attnotnull, attidentity, pg_get_expr(adbin, adrelid)
+    )
+    from ours inner join pg_attribute on attrelid = ours.oid
+    left join pg_attrdef on (adrelid, adnum) = (attrelid, attnum)
+    where attnum > 0 and not attisdropped
+    union all
+    select 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(pg_constraint.oid)
+    from ours inner join pg_constraint on conrelid = ours.oid
+    union all
+    select 'index', indrelid::regclass::text, '', pg_get_indexdef(indexrelid)
+    from ours inner join pg_index on indrelid = ours.oid
+    union all
+    select 'comment', oid::regclass::text, '', obj_description(oid, 'pg_class') from ours
+    union all
+    select 'function', oid::regprocedure::text, '', pg_get_functiondef(oid)
+    from pg_proc where pronamespace in ('raw'::regnamespace, 'bookkeeping'::regnamespace)
+    union all
+    select 'migration', name, '', '' from raw.migrations
+    union all
+    select 'still in staging', relname, '', ''
+    from pg_class where relnamespace = 'staging'::regnamespace and relname like 'built%%'
+"""
+BEFORE_MIGRATIONS = (HERE / "version_2_before_migrations.sql").read_text()
+
+
+def prepare_database(settings: Settings) -> None:
+    with connect(settings) as connection:
+        driver = driver_of(connection)
+        with driver, driver.cursor() as cursor:
+            prepare(cursor, relations())
+
+
+@pytest.mark.parametrize("version", ["version_0_1", "version_2_before_migrations"])
+def test_an_upgrade_ends_where_an_empty_database_does(new_database, version):
+    empty, old = new_database(), new_database()
+    run_query(old, (HERE / f"{version}.sql").read_text())
+    for settings in (empty, old):
+        prepare_database(settings)
+    expected = run_query(empty, CATALOG)
+    assert len(expected) > 100
+    assert set(run_query(old, CATALOG)) ^ set(expected) == set()
+
+
+def test_an_upgrade_forgets_nothing_that_has_been_loaded_or_built(new_database):
+    database = new_database()
+    run_query(database, BEFORE_MIGRATIONS)
+    prepare_database(database)
+    assert run_query(database, "select dataset, sha256 from raw.loads") == [("yellow", "abc")]
+    for table, rows in (
+        ("built_months", [("public.daily_trips", "yellow", date(2021, 1, 1), 1, True)]),
+        ("built_shapes", [("public.daily_trips", "abc")]),
+        ("built_projects", [("yellow_taxi_trips", "abc")]),
+    ):
+        assert run_query(database, f"select * from bookkeeping.{table}") == rows
+
+
+@pytest.mark.parametrize("begin", ["", BEFORE_MIGRATIONS], ids=["empty", "version 2"])
+def test_of_runs_that_begin_at_once_one_does_the_migrations(new_database, begin):
+    database = new_database()
+    if begin:
+        run_query(database, begin)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(prepare_database, [database] * 4))
+    assert run_query(database, "select name from raw.migrations order by 1") == [
+        (name,) for name in MIGRATIONS
+    ]
+
+
+def test_the_warehouse_of_a_newer_version_is_left_as_it_is(new_database):
+    database = new_database()
+    prepare_database(database)
+    run_query(database, "insert into raw.migrations values ('9999_later')")
+    run_query(database, "comment on table raw.migrations is 'version 9 (nyc-taxi-elt)'")
+    with pytest.raises(PipelineError, match=r"a newer version .*9999_later.* update this one"):
+        prepare_database(database)
+
+
+def test_migrations_are_numbered_without_gaps():
+    numbers = [int(name.split("_")[0]) for name in MIGRATIONS]
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -1,4 +1,10 @@
-"""The raw schema: made once, upgraded from the version before, and never in another one's place."""
+"""The tables and functions that the flows and dbt share: made, and upgraded from earlier versions.
+
+Tables are made and changed by the numbered files in `migrations/`, each of which runs once in a
+warehouse; a change is a new file. A few lines do it, and neither Alembic nor yoyo: it all has to be
+in one transaction of ours, after what is in the way has been named. Alembic's files are Python,
+and yoyo opens connections of its own and keeps a lock that outlives a run that is killed.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,34 +17,41 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from flows.errors import PipelineError, TransientError
 from flows.tlc.datasets import DATASETS, Dataset
 
-DEFINITIONS = Path(__file__).with_name("schema.sql").read_text()
+MIGRATIONS = {
+    path.stem: path.read_text() for path in sorted(Path(__file__).parent.glob("migrations/*.sql"))
+}
+CLAIM_VERSION_0_1 = Path(__file__).with_name("version_0_1.sql").read_text()
+FUNCTIONS = Path(__file__).with_name("schema.sql").read_text()
 COLUMNS = {dataset.raw_table: dataset.columns for dataset in DATASETS.values()}
-VERSION = hashlib.sha256((DEFINITIONS + repr(COLUMNS)).encode()).hexdigest()[:12]
+VERSION = hashlib.sha256(repr((MIGRATIONS, FUNCTIONS, COLUMNS)).encode()).hexdigest()[:12]
 MARK = "(nyc-taxi-elt)"  # ends the comment of each table and view that is ours
+CURRENT = f"version {VERSION} {MARK}"
 SCHEMAS = ("raw", "staging", "trip_months", "bookkeeping")
 OWN_COLUMNS = {"source_month": "date", "source_row": "bigint", "load_id": "bigint"}
+# How many of the migrations are what version 0.1 made, which marked nothing as ours, and what
+# version 2 made before it remembered them.
+OF_VERSION_0_1, UNNUMBERED = 1, 3
 # A lock that anybody who may connect can hold: so it is not waited for without a limit.
 PREPARING = "select pg_advisory_xact_lock(hashtext('nyc-taxi-elt raw'))"
 
 
 def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
-    """Make or upgrade the raw schema, in the caller's transaction.
+    """Make or upgrade what the flows and dbt share, in the caller's transaction.
 
     Args:
         cursor: Of a transaction that is about to do this alone.
         models: The relations that dbt makes, as `schema.name`.
 
     Raises:
-        PipelineError: something is there already under a name of ours, and is not ours.
+        PipelineError: something is there already under a name of ours, and is not ours; or a newer
+            version of this project has made the warehouse.
         TransientError: another session keeps the lock under which this is done.
     """
     cursor.execute(
-        "select obj_description(to_regclass('raw.locks'), 'pg_class'),"
-        " (select bool_and(to_regclass('raw.' || name) is not null) from unnest(%s) as name)",
+        "select bool_and(to_regclass('raw.' || name) is not null) from unnest(%s) as name",
         [[*COLUMNS]],
     )
-    [(comment, is_complete)] = cursor.fetchall()
-    if is_complete and (comment or "").endswith(f"{VERSION} {MARK}"):
+    if cursor.fetchall() == [(True,)] and comment_on_migrations(cursor).endswith(CURRENT):
         refuse_what_is_not_ours(cursor, models)
         return
     try:
@@ -48,22 +61,63 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
         raise TransientError(
             "another session holds the lock under which the raw schema is made. Run again later"
         ) from None
-    is_upgrade = is_first_version(cursor)
-    if is_upgrade:
-        claim_first_version(cursor)
+    done = migrations_done(cursor)
+    if len(done) == OF_VERSION_0_1:
+        cursor.execute(CLAIM_VERSION_0_1)
     refuse_what_is_not_ours(cursor, models)
-    if is_upgrade:
-        upgrade_first_version(cursor)
     for schema in SCHEMAS:
         # Not `create schema if not exists`: that asks for a right even where the schema exists.
         cursor.execute("select to_regnamespace(%s) is null", [schema])
         if cursor.fetchall() == [(True,)]:
             cursor.execute(SQL("create schema {}").format(Identifier(schema)))
-    cursor.execute(DEFINITIONS)
+    migrate(cursor, done)
+    cursor.execute(FUNCTIONS)
     for dataset in DATASETS.values():
         create_raw_table(cursor, dataset)
-    about = f"What two runs must not do at once; version {VERSION} {MARK}"
-    cursor.execute(SQL("comment on table raw.locks is {}").format(Literal(about)))
+    about = f"The migrations that this warehouse has had; {CURRENT}"
+    cursor.execute(SQL("comment on table raw.migrations is {}").format(Literal(about)))
+
+
+def comment_on_migrations(cursor: Cursor) -> str:
+    """The comment on the table of migrations, which ends with the version of all that is made."""
+    cursor.execute("select obj_description(to_regclass('raw.migrations'), 'pg_class')")
+    [(comment,)] = cursor.fetchall()
+    return comment or ""
+
+
+def migrations_done(cursor: Cursor) -> list[str]:
+    """The names of the migrations that the warehouse has had, in their order.
+
+    Raises:
+        PipelineError: one of them is not known here: the warehouse is a newer version's.
+    """
+    if comment_on_migrations(cursor).endswith(MARK):
+        cursor.execute("select name from raw.migrations order by name")
+        done = [name for (name,) in cursor]
+        if newer := [name for name in done if name not in MIGRATIONS]:
+            raise PipelineError(
+                f"a newer version of this project made this warehouse ({', '.join(newer)}): "
+                "update this one, or use another database: POSTGRES_DB"
+            )
+        return done
+    loads = columns_of(cursor, "loads")
+    if not {"load_id", "source_month", "sha256", "flow_run_id"} <= set(loads):
+        return []
+    return [*MIGRATIONS][: UNNUMBERED if "dataset" in loads else OF_VERSION_0_1]
+
+
+def migrate(cursor: Cursor, done: list[str]) -> None:
+    """Run the migrations that the warehouse has not had, and remember all of them."""
+    cursor.execute(
+        "create table if not exists raw.migrations"
+        " (name text primary key, remembered_at timestamptz not null default now())"
+    )
+    for name, statements in MIGRATIONS.items():
+        if name not in done:
+            cursor.execute(statements)
+        cursor.execute(
+            "insert into raw.migrations (name) values (%s) on conflict do nothing", [name]
+        )
 
 
 def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
@@ -105,7 +159,7 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
     something of ours in it, or nothing, as an administrator makes it for us.
     """
     tables = [f"raw.{dataset.raw_table}" for dataset in DATASETS.values()]
-    tables += ["raw.loads", "raw.malformed_lines", "raw.locks"]
+    tables += ["raw.loads", "raw.malformed_lines", "raw.locks", "raw.migrations"]
     tables += [f"bookkeeping.built_{what}" for what in ("months", "shapes", "projects")]
     cursor.execute(
         """
@@ -133,63 +187,3 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
             f"{', '.join(found)} in this database: not made by this project, which needs the "
             f"name{'s' * (len(found) > 1)}. Rename or move, or use another database: POSTGRES_DB"
         )
-
-
-def is_first_version(cursor: Cursor) -> bool:
-    """Whether the raw schema is as version 0.1 of this project made it, by month alone."""
-    loads = columns_of(cursor, "loads")
-    return {"load_id", "source_month", "sha256", "flow_run_id"} <= set(loads) and (
-        "dataset" not in loads
-    )
-
-
-def claim_first_version(cursor: Cursor) -> None:
-    """Mark what version 0.1 has made, which knew no marks, as ours."""
-    cursor.execute("select to_regclass('staging.built_months') is not null")
-    built: list[str] = []
-    if cursor.fetchall() == [(True,)]:
-        cursor.execute("select distinct relation from staging.built_months")
-        built = [relation for (relation,) in cursor]
-    staging = ("stg_tlc__loads", "stg_tlc__yellow_trips", "time_spine", "built_months")
-    seeds = ("taxi_zones", "vendors", "rate_codes", "payment_types", "store_and_fwd_flags")
-    names = [
-        *(f"raw.{name}" for name in ("loads", "malformed_lines", "yellow_tripdata")),
-        *(f"staging.{name}" for name in staging),
-        *(f"public.{name}" for name in (*seeds, "trips_enriched")),
-        *built,
-    ]
-    cursor.execute(
-        "select case relkind when 'v' then 'view' else 'table' end, pg_class.oid::regclass::text,"
-        " obj_description(pg_class.oid, 'pg_class')"
-        " from unnest(%s) as name inner join pg_class on pg_class.oid = to_regclass(name)",
-        [names],
-    )
-    for kind, name, about in cursor.fetchall():
-        mark = Literal(f"{about or ''} {MARK}".strip())
-        cursor.execute(SQL("comment on {} {} is {}").format(SQL(kind), SQL(name), mark))
-
-
-def upgrade_first_version(cursor: Cursor) -> None:
-    """Give the tables of version 0.1, which knew the yellow taxis alone, their dataset.
-
-    Nothing is loaded again; the models are built once, since nothing remembers what they are of.
-    """
-    cursor.execute(
-        """
-        alter table raw.loads
-            add column dataset text not null default 'yellow',
-            add column is_sample boolean not null default false,
-            add column etag text,
-            add column last_modified text,
-            add constraint source_month_is_a_month
-                check (extract(day from source_month) = 1) not valid;
-        alter table raw.loads alter dataset drop default;
-        update raw.loads set is_sample = true where source ~ '/data/samples/[0-9]+_rows/';
-        alter table raw.malformed_lines
-            add column dataset text not null default 'yellow',
-            add constraint source_month_is_a_month
-                check (extract(day from source_month) = 1) not valid;
-        alter table raw.malformed_lines alter dataset drop default;
-        drop table if exists staging.built_months;
-        """
-    )

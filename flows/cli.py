@@ -72,7 +72,7 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     Raises:
         PipelineError: Prefect's server does not answer.
     """
-    from flows.settings import ROOT
+    from flows.settings import DATA, ROOT
 
     parameters = command.parameters | {"source": command.request.source.absolute}
     os.chdir(ROOT)  # Prefect reads the settings in pyproject.toml from the folder that it starts in
@@ -91,7 +91,7 @@ def run_flow(module: str, command: Command) -> "State[Any]":
 
     if not command.verbose:
         show_own_log()
-    log = ROOT / "data" / "temporary-prefect-server.log"
+    log = DATA / "temporary-prefect-server.log"
     if not (api_url := get_current_settings().api.url):
         interrupt.start_temporary_server_apart(log)
     observed: Any = flow.with_options(on_running=[interrupt.remember_run])

@@ -85,7 +85,8 @@ lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows
 		pyproject.toml
 
 clean: down  ## delete what can be made again: the environment, downloads, dbt's output
-	rm -rf .venv data/downloads data/bench data/dbt dbt_project/target dbt_project/logs \
+	rm -rf .venv data/bench dbt_project/target dbt_project/logs \
+		"$${TAXI_DATA:-data}/downloads" "$${TAXI_DATA:-data}/dbt" "$${TAXI_DATA:-data}/docs" \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 delete-data: $(INSTALLED)  ## delete the embedded warehouse with all its months: asks, or YES=1

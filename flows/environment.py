@@ -63,17 +63,24 @@ def load_settings() -> None:
     for name, value in json.loads(os.environ.pop(FROM_ENV_FILE, "{}")).items():
         if os.environ.get(name) == value:
             del os.environ[name]
-    read = {}
     # Whoever has an API URL in the environment, and not in `.env`, has a Prefect of their own.
-    if "PREFECT_API_URL" not in os.environ:
-        home = ROOT / "data" / "prefect"
+    has_own_prefect = "PREFECT_API_URL" in os.environ
+    read = {}
+    with suppress(OSError, ValueError):  # `read_settings` says what is wrong with the file
+        values = dotenv_values(ENV_FILE)
+        read = {name: value for name, value in values.items() if value and name not in os.environ}
+    os.environ |= read
+    if not has_own_prefect and "PREFECT_HOME" not in os.environ:
+        home = data_folder() / "prefect"
         with suppress(OSError):  # a folder that can't be written to; Prefect says so
             home.mkdir(parents=True, exist_ok=True)
-        read["PREFECT_HOME"] = str(home)
-    with suppress(OSError, ValueError):  # `read_settings` says what is wrong with the file
-        read |= {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
-    read = {name: value for name, value in read.items() if name not in os.environ}
-    os.environ |= read | {FROM_ENV_FILE: json.dumps(read)}
+        os.environ["PREFECT_HOME"] = read["PREFECT_HOME"] = str(home)
+    os.environ[FROM_ENV_FILE] = json.dumps(read)
+
+
+def data_folder() -> Path:
+    """Where all is that runs write: TAXI_DATA, as seen from this folder, or else its `data`."""
+    return ROOT / (os.environ.get("TAXI_DATA") or "data")
 
 
 def pin_sessions() -> None:

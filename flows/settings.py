@@ -6,15 +6,16 @@ from dotenv import set_key
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from flows.environment import ENV_FILE, ROOT
+from flows.environment import ENV_FILE, ROOT, data_folder
 from flows.errors import PipelineError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-__all__ = ["ENV_FILE", "PROJECT", "ROOT", "Settings", "read_settings", "remember"]
+__all__ = ["DATA", "ENV_FILE", "PROJECT", "ROOT", "Settings", "read_settings", "remember"]
 
 PROJECT = ROOT / "dbt_project"
+DATA = data_folder()  # all that runs write
 
 
 class Settings(BaseSettings):

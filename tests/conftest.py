@@ -2,8 +2,12 @@
 
 Both are the real thing, on free ports, with their files in a temporary folder. Prefect's server and
 the workers are started with the commands that docker-compose.yml has for them.
+
+With `pytest -n 2`, two processes run the tests and share these servers: whichever needs one first
+starts it, and the process that a person has started ends whatever is left of them.
 """
 
+import fcntl
 import os
 import re
 import shlex
@@ -25,18 +29,27 @@ from pathlib import Path
 
 import httpx
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from dotenv import dotenv_values
 from sqlalchemy import text
 
 ROOT = Path(__file__).parent.parent
+TESTS = "TAXI_TESTS"  # in the environment of all that the tests start: the suite's folder
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-"))
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+IS_FIRST = WORKER == "main"  # the process that a person has started
+HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-") if IS_FIRST else os.environ[TESTS])
 HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
+OWN = HOME / WORKER  # what is this process's alone
+OWN.mkdir()
+WAREHOUSE = f"warehouse_{WORKER}"  # of most tests: dbt parses the project for each name
 DATABASES = count(1)
 # A shell that starts the suite in the background has it, and all that it starts, ignore Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# Whoever ends it in another way wants no server to be left either.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
 BUILD = "build --exclude-resource-type unit_test"  # as flows/build.py builds
 AS_THE_FLOWS = ("--vars", '{"trips_table": "yellow_taxi_trips"}')
 QUIETLY = ("--quiet", "--no-write-json", "--log-level-file", "none")
@@ -49,22 +62,29 @@ def free_port() -> int:
 
 
 # Prefect reads its settings while it is imported, so they are set before anything imports it.
-PREFECT_PORT = free_port()
+if IS_FIRST:
+    PREFECT_PORT = free_port()
+    os.environ |= {
+        TESTS: str(HOME),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TAXI_PROJECT": str(ROOT),
+        "PREFECT_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",
+        "PREFECT_SERVER_API_PORT": str(PREFECT_PORT),
+        "PREFECT_SERVER_API_AUTH_STRING": "admin:of the tests",
+        "PREFECT_API_AUTH_STRING": "admin:of the tests",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # some tests run a task by itself
+        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_PORT": str(free_port()),
+        "POSTGRES_USER": "taxi",
+        "POSTGRES_PASSWORD": "s3cret pässword/@:%'\"",
+        "POSTGRES_DB": "not_made_yet",
+    }
 os.environ |= {
-    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    "TAXI_PROJECT": str(ROOT),
-    "PREFECT_HOME": str(HOME / "prefect"),
-    "PREFECT_API_URL": f"http://127.0.0.1:{PREFECT_PORT}/api",
-    "PREFECT_SERVER_API_PORT": str(PREFECT_PORT),
-    "PREFECT_SERVER_API_AUTH_STRING": "admin:of the tests",
-    "PREFECT_API_AUTH_STRING": "admin:of the tests",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # some tests run a task by itself
-    "POSTGRES_HOST": "127.0.0.1",
-    "POSTGRES_PORT": str(free_port()),
-    "POSTGRES_USER": "taxi",
-    "POSTGRES_PASSWORD": "s3cret pässword/@:%'\"",
-    "POSTGRES_DB": "not_made_yet",
+    "TAXI_DATA": str(OWN / "data"),
+    "PREFECT_HOME": str(OWN / "prefect"),
+    "DBT_LOG_PATH": str(OWN / "dbt"),  # of dbt as a person starts it
+    "DBT_TARGET_PATH": str(OWN / "dbt"),
 }
 
 from made_up import OTHER_ERAS, made_up_month, trips_of, write  # noqa: E402
@@ -95,32 +115,90 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not {"postgres", "prefect_server"}.isdisjoint(item.fixturenames))
 
 
-SERVERS = []  # Prefect's, which takes ten seconds to come up: the fast tests run meanwhile
+def pytest_make_parametrize_id(val):
+    """Content is no name of a test: packed at another second, it is another."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
 
 
 def pytest_collection_finish(session):
+    """Prefect's server takes ten seconds to come up: the fast tests run meanwhile."""
     is_needed = any("prefect_server" in item.fixturenames for item in session.items)
     if is_needed and not session.config.option.collectonly:
-        SERVERS.append(start_prefect_server())
+        start_prefect_server()
 
 
-def pytest_sessionfinish():
-    for server in SERVERS:
-        server.kill()  # its database goes with the suite's files
-        server.wait()
+# What `make run` and dbt write for a person, who wants to find it again after `make test`.
+PERSONS = ("data", ".env", "dbt_project/target", "dbt_project/logs", "dbt_project/.user.yml")
+OF_SERVERS = ("postgres", "prefect", "serve", "bench")  # in `data`; a person's own may be up
+
+
+def persons_files() -> dict[Path, int]:
+    """When each of a person's files was written."""
+    found = [path for name in PERSONS for path in (ROOT / name, *(ROOT / name).rglob("*"))]
+    servers = [ROOT / "data" / name for name in OF_SERVERS]
+    return {
+        path: path.stat().st_mtime_ns
+        for path in found
+        if path.is_file() and not any(path.is_relative_to(server) for server in servers)
+    }
+
+
+BEFORE = persons_files() if IS_FIRST else {}
+
+
+def pytest_sessionfinish(session):
+    """The tests write nothing outside of their own folder."""
+    if IS_FIRST and (written := BEFORE.items() ^ persons_files().items()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        names = sorted({str(path.relative_to(ROOT)) for path, _ in written})
+        print(f"\nWritten while the tests ran, by them or by a run of yours: {', '.join(names)}")
+
+
+def pytest_unconfigure():
+    """Leave no server behind, however the tests have ended."""
+    if IS_FIRST:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                is_ours = process.environ().get(TESTS) == str(HOME)
+                if is_ours and process.pid != os.getpid():
+                    process.kill()
+        for file in HOME.rglob("postmaster.pid"):
+            embedded_postgres.stop(file.parent)
+        shutil.rmtree(HOME, ignore_errors=True)
+
+
+@contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Have the other process of the suite wait until this one has done something."""
+    with (HOME / f"{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @cache
 def start_postgres() -> Settings:
-    """Start a PostgreSQL server; return the settings of an empty database."""
+    """Start a PostgreSQL server, if none runs; return the settings of an empty database."""
     settings = read_settings().model_copy(update={"db": "empty"})
-    embedded_postgres.start(HOME / "postgres", settings.port, settings.host)
-    local_server.prepare(HOME / "postgres", settings)
+    data = HOME / "postgres"
+    with one_at_a_time("postgres"):
+        if not data.exists():
+            embedded_postgres.initialise(data)
+            with (data / "postgresql.conf").open("a") as file:  # it need not outlive a power cut
+                file.write("fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n")
+            embedded_postgres.start(data, settings.port, settings.host)
+            local_server.prepare(data, settings)
     return settings
 
 
-def start_prefect_server() -> subprocess.Popen:
+def start_prefect_server() -> None:
     """On a database of its own in that PostgreSQL, made by the scripts of docker-compose.yml."""
+    start_postgres()
+    with one_at_a_time("prefect"):
+        if not (HOME / "prefect.pid").exists():
+            (HOME / "prefect.pid").write_text(str(new_prefect_server().pid))
+
+
+def new_prefect_server() -> subprocess.Popen:
     superuser = embedded_postgres.superuser(HOME / "postgres", start_postgres())
     environment = {
         "PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}",
@@ -151,11 +229,19 @@ def no_heartbeats():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def home():
+@pytest.fixture(autouse=True)
+def same_environment():
+    """What a test sets in the environment is nothing to the others."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def home() -> Path:
     """The folder of the whole suite's files."""
-    yield HOME
-    shutil.rmtree(HOME, ignore_errors=True)
+    return HOME
 
 
 @pytest.fixture
@@ -196,8 +282,7 @@ def postgres():
 
     As in all that follows, the role of the settings owns its databases and nothing more.
     """
-    yield start_postgres()
-    embedded_postgres.stop(HOME / "postgres")
+    return start_postgres()
 
 
 @pytest.fixture(scope="session")
@@ -209,12 +294,25 @@ def superuser(postgres) -> Settings:
 @pytest.fixture(scope="session")
 def prefect_server(postgres):
     """A Prefect server for the whole suite; returns its API's URL."""
-    [server] = SERVERS
+    server = psutil.Process(int((HOME / "prefect.pid").read_text()))
     url = os.environ["PREFECT_API_URL"]
-    wait_until(lambda: answers(url) or server.poll() is not None, 240)
-    assert server.poll() is None, (HOME / "prefect.log").read_text()
+    wait_until(lambda: answers(url) or not is_alive(server), 240)
+    assert is_alive(server), (HOME / "prefect.log").read_text()
     yield url
     APILogHandler().flush()  # else it would try for a minute to send them to nobody
+
+
+def let_others_in(folder: Path) -> None:
+    """Let other users through to a folder of pytest's, as to what a server reads."""
+    for each in (folder, *folder.parents):
+        if each.is_relative_to(tempfile.gettempdir()) and each.stat().st_uid == os.geteuid():
+            each.chmod(each.stat().st_mode | 0o755)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def wait_until(happened, seconds: float) -> None:
@@ -283,9 +381,9 @@ def slow_site(content: bytes, piece: int, pause: float) -> Iterator[str]:
 
 
 @pytest.fixture
-def own_server(monkeypatch, request, home, unused_port):
+def own_server(monkeypatch, request, unused_port):
     """Nothing runs yet: a data folder and a `.env` of the test's own, and a free port."""
-    folder = home / request.node.name
+    folder = OWN / request.node.name
     folder.mkdir()
     monkeypatch.setattr(embedded_postgres, "DATA_DIR", folder / "a folder" / "postgres")
     monkeypatch.setattr(project, "ENV_FILE", folder / ".env")
@@ -298,7 +396,7 @@ def new_database(postgres):
     """Make an empty database; return its settings."""
 
     def make() -> Settings:
-        settings = postgres.model_copy(update={"db": f"test_{next(DATABASES)}"})
+        settings = postgres.model_copy(update={"db": f"test_{WORKER}_{next(DATABASES)}"})
         create_anew(settings)
         return settings
 
@@ -316,14 +414,14 @@ def run_outside_transaction(settings: Settings, *statements: str) -> None:
 @pytest.fixture
 def database(postgres, monkeypatch) -> Settings:
     """An empty database that the settings in the environment name."""
-    settings = postgres.model_copy(update={"db": "warehouse"})
+    settings = postgres.model_copy(update={"db": WAREHOUSE})
     create_anew(settings)
     monkeypatch.setenv("POSTGRES_DB", settings.db)
     return settings
 
 
 def create_anew(settings: Settings, template: str = "empty") -> None:
-    """Always under the same name, so that dbt need not parse the project for another database."""
+    """Make a database, in place of the one of this name."""
     run_outside_transaction(
         embedded_postgres.superuser(HOME / "postgres", settings),
         f"drop database if exists {settings.db} with (force)",
@@ -381,8 +479,8 @@ def built(prefect_server, tmp_path_factory) -> Settings:
 
 
 def warehouse_to_build() -> Settings:
-    """An empty database, under the name for which dbt has parsed the project before."""
-    settings = start_postgres().model_copy(update={"db": "warehouse"})
+    """An empty database that the settings name, until it is put by."""
+    settings = start_postgres().model_copy(update={"db": WAREHOUSE})
     create_anew(settings)
     point_to(settings)
     return settings
@@ -390,14 +488,14 @@ def warehouse_to_build() -> Settings:
 
 def put_by(settings: Settings) -> Settings:
     """Keep a database that has been built, under a name of its own; returns its settings."""
-    kept = settings.model_copy(update={"db": f"test_{next(DATABASES)}"})
+    kept = settings.model_copy(update={"db": f"test_{WORKER}_{next(DATABASES)}"})
     run_outside_transaction(
         embedded_postgres.superuser(HOME / "postgres", settings),
         "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
         f" where datname = '{settings.db}'",
         f"alter database {settings.db} rename to {kept.db}",
     )
-    point_to(kept)
+    os.environ["POSTGRES_DB"] = "not_made_yet"
     return kept
 
 

@@ -11,11 +11,11 @@ from datetime import date
 
 import psutil
 import pytest
-from conftest import run_query, slow_site, wait_until
+from conftest import is_alive, run_query, slow_site, wait_until
 from made_up import made_up_month
 
 from flows.interrupt import MESSAGE
-from flows.settings import ROOT
+from flows.settings import DATA, ROOT
 from flows.warehouse.connection import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
@@ -53,12 +53,6 @@ def start(tmp_path):
 
 def elt(*words: str) -> tuple[str, ...]:
     return ("-m", "flows.elt", *words)
-
-
-def is_alive(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def interrupt(run: subprocess.Popen, number: int = signal.SIGINT, *, alone: bool = False) -> str:
@@ -128,7 +122,7 @@ def test_while_the_temporary_prefect_server_starts(start, tmp_path):
 
 def test_while_a_file_is_downloaded(warehouse, start, slow_url, api):
     run = start(*elt("--source", slow_url))
-    unfinished = ROOT / "data" / "downloads"
+    unfinished = DATA / "downloads"
     began = time.time()
     wait_until(
         lambda: any(part.stat().st_mtime > began for part in unfinished.rglob("*.part")), 120

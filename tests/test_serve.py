@@ -51,7 +51,7 @@ class Copy:
             "POSTGRES_PORT": str(self.postgres_port),
         }
         # Those of make as well: this may be run by `make test`.
-        theirs = ("PREFECT_", "POSTGRES_", "TAXI_", "NYC_TAXI_", "PG", "MAKE", "MFLAGS")
+        theirs = ("PREFECT_", "POSTGRES_", "TAXI_", "NYC_TAXI_", "DBT_", "PG", "MAKE", "MFLAGS")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
         return subprocess.Popen(
             command,

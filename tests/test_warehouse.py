@@ -17,6 +17,7 @@ from conftest import (
     create_anew,
     free_port,
     land_made_up,
+    let_others_in,
     point_to,
     run_query,
     wait_until,
@@ -28,7 +29,7 @@ from flows.build import build
 from flows.environment import ROOT, SESSION, SESSION_OPTIONS
 from flows.errors import PipelineError, TransientError
 from flows.prepare import check_rights, ensure_warehouse
-from flows.settings import Settings, read_settings
+from flows.settings import DATA, Settings, read_settings
 from flows.warehouse import connection as warehouse
 from flows.warehouse import embedded as embedded_postgres
 from flows.warehouse import local_server
@@ -104,9 +105,33 @@ class TestEveryProgramOfTheEnvironment:
         home = "import os; print(os.environ.get('PREFECT_HOME'))"
         for name in ("PREFECT_HOME", "PREFECT_API_URL", "NYC_TAXI_FROM_ENV_FILE"):
             monkeypatch.delenv(name, raising=False)
-        assert python(home) == str(ROOT / "data" / "prefect")
+        assert python(home) == str(DATA / "prefect")
         assert python(home, PREFECT_HOME="/elsewhere") == "/elsewhere"
         assert python(home, PREFECT_API_URL="http://127.0.0.1:1/api") == "None"
+
+    def test_writes_into_data_of_the_folder_unless_a_setting_names_another_one(self, tmp_path):
+        project = tmp_path / "flows"
+        project.mkdir()
+        shutil.copy(ROOT / "flows" / "environment.py", project)
+        shown = (
+            "import environment, os; print(environment.data_folder(), os.environ['PREFECT_HOME'])"
+        )
+
+        def folders(**environment: str) -> str:
+            nothing = {"PYTHONPATH": str(project), "PATH": os.environ["PATH"]}
+            return subprocess.run(
+                [sys.executable, "-c", shown],
+                env=nothing | environment,
+                capture_output=True,
+                text=True,
+            ).stdout.strip()
+
+        default, other = tmp_path / "data", tmp_path / "other"
+        assert folders() == f"{default} {default}/prefect"
+        assert folders(TAXI_DATA="other") == f"{other} {other}/prefect"
+        (tmp_path / ".env").write_text(f"TAXI_DATA={other}\n")
+        assert folders() == f"{other} {other}/prefect"
+        assert folders(TAXI_DATA="/proc/none") == "/proc/none /proc/none/prefect"
 
     def test_reads_the_env_file_again_though_its_parent_has_read_it_before(self, tmp_path):
         """A worker that has run since before a change starts runs that obey the change."""
@@ -330,8 +355,7 @@ class TestAPooler:
         )
         command = ["pgbouncer", tmp_path / "pgbouncer.ini"]
         identity = {"user": "nobody"} if os.geteuid() == 0 else {}
-        for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-            folder.chmod(0o755)
+        let_others_in(tmp_path)
         server = subprocess.Popen(command, stderr=(tmp_path / "log").open("w"), cwd="/", **identity)
         try:
             wait_until(lambda: answers(port) or server.poll() is not None, 10)

@@ -8,9 +8,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from flows import interrupt
-from flows.settings import PROJECT
+from flows.settings import DATA, PROJECT
 
 ADDRESS = ("127.0.0.1", 8081)
+TARGET = DATA / "docs"
 
 
 def main() -> None:
@@ -18,11 +19,12 @@ def main() -> None:
     interrupt.end_on_signals("stopped")
     from dbt.cli.main import dbtRunner  # not at the top: it takes seconds
 
-    folders = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
-    made = dbtRunner().invoke(["--quiet", "docs", "generate", *folders])
+    folders = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", TARGET]
+    folders += ["--log-path", TARGET]
+    made = dbtRunner().invoke(["--quiet", "docs", "generate", *map(str, folders)])
     if not made.success:  # dbt has shown why
         sys.exit(1)
-    pages = partial(SimpleHTTPRequestHandler, directory=PROJECT / "target")
+    pages = partial(SimpleHTTPRequestHandler, directory=TARGET)
     try:
         server = ThreadingHTTPServer(ADDRESS, pages)
     except OSError as error:

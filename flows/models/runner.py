@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from flows.models.failures import failure, in_one_line, is_passing
 from flows.models.state import trips_table
 from flows.progress import bars
-from flows.settings import PROJECT, ROOT
+from flows.settings import DATA, PROJECT
 from flows.warehouse.connection import connect, warehouse_in_environment
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     Dbt = Callable[..., list[NodeResult]]
     OnEvent = Callable[[EventMsg], None]
 
-TARGETS = ROOT / "data" / "dbt"  # what dbt compiles, in a folder for each database
+TARGETS = DATA / "dbt"  # what dbt compiles, in a folder for each database
 LONGEST_WAIT = 20  # seconds for the tasks of dbt's nodes to report to Prefect that they have ended
 KINDS = {"model": "models", "seed": "models", "test": "tests", "unit_test": "tests"}
 
@@ -136,7 +136,8 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
         parsed = target / "partial_parse.msgpack"
 
         def dbt(*words: str) -> "list[NodeResult]":
-            command = [*words, "--no-use-colors", "--vars", variables]
+            log = ("--log-path", str(target), "--no-use-colors")
+            command = [*words, *log, "--vars", variables]
             try:
                 try:
                     result = runner.invoke(command)

@@ -23,10 +23,10 @@ from flows.progress import ONLY_LOG, reporting
 from flows.report.charts import COLOURS, WEEKDAYS, charts, theme
 from flows.report.facts import Facts, read_facts
 from flows.report.formatting import count, dollars, hour_of, names_of, part, percent
-from flows.settings import ROOT
+from flows.settings import DATA
 from flows.warehouse.connection import address, connect, current_url
 
-PAGE = ROOT / "data" / "report.html"
+PAGE = DATA / "report.html"
 OF_TEXT = {"Month", "Name", "What is wrong", "Flag"}  # columns of the tables; others are numbers
 
 

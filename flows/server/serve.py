@@ -29,10 +29,10 @@ from flows.errors import PipelineError
 from flows.server.deploy import deploy
 from flows.server.prefect_database import ensure_database
 from flows.server.worker import WORK_POOL, answers
-from flows.settings import ENV_FILE, ROOT, read_settings, remember
+from flows.settings import DATA, ENV_FILE, ROOT, read_settings, remember
 from flows.warehouse.local_server import ensure_server
 
-FOLDER = ROOT / "data" / "serve"
+FOLDER = DATA / "serve"
 PROCESS_FILE = FOLDER / "supervisord.pid"
 CONFIGURATION = ROOT / "flows" / "server" / "supervisord.conf"
 HOST = "127.0.0.1"
@@ -135,7 +135,7 @@ def supervise(settings: dict[str, str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "--configuration", CONFIGURATION],
-        env=os.environ | settings,
+        env=os.environ | settings | {"TAXI_DATA": str(DATA)},
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,7 @@ import time
 
 import httpx
 
-from flows.settings import ROOT
+from flows.settings import DATA, ROOT
 
 WORK_POOL = "nyc-taxi"
 COMMAND = ["worker", "start", "--pool", WORK_POOL, "--type", "process"]
@@ -31,7 +31,7 @@ def work(*options: str) -> None:
     while not answers(api):
         time.sleep(1)
     # Prefect keeps the files of its runs in /tmp/runner_storage, which may be another user's.
-    temporary_files = ROOT / "data" / "tmp"
+    temporary_files = DATA / "tmp"
     temporary_files.mkdir(parents=True, exist_ok=True)
     os.environ |= {"TMPDIR": str(temporary_files), "TAXI_PROJECT": str(ROOT)}
     limit = [] if any(re.match("--limit|-l", option) for option in options) else LIMIT

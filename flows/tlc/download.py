@@ -1,7 +1,8 @@
 """Fetch: a URL or a path becomes a verified file on disk.
 
-What a URL names is kept in data/downloads. Through a proxy (HTTPS_PROXY) it is the proxy that
-connects: then only names and addresses that are a metadata service's from here are refused.
+What a URL names is kept in `downloads` of the data folder. Through a proxy (HTTPS_PROXY) it is the
+proxy that connects: then only names and addresses that are a metadata service's from here are
+refused.
 """
 
 import contextlib
@@ -32,10 +33,10 @@ from prefect.cache_policies import TASK_SOURCE, CachePolicy
 
 from flows.errors import RETRIES, PipelineError, TransientError, is_url, without_secrets
 from flows.progress import megabytes, progress
-from flows.settings import ROOT
+from flows.settings import DATA
 from flows.tlc.formats import files_of, open_trip_file
 
-FOLDER = ROOT / "data" / "downloads"
+FOLDER = DATA / "downloads"
 MAX_GIGABYTES = 10.0  # TLC's largest month has 2.5 as CSV
 TIMEOUT = httpx.Timeout(30, pool=None)  # of one step; see SLOWEST for the whole
 SLOWEST = 10_000  # bytes a second, on average over

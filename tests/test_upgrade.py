@@ -149,7 +149,7 @@ def test_an_upgrade_forgets_nothing_that_has_been_loaded_or_built(new_database):
     prepare_database(database)
     assert run_query(database, "select dataset, sha256 from raw.loads") == [("yellow", "abc")]
     for table, rows in (
-        ("built_months", [("public.daily_trips", "yellow", date(2021, 1, 1), 1, True)]),
+        ("built_months", [("public.daily_trips", "yellow", date(2021, 1, 1), 1, None, False, 1)]),
         ("built_shapes", [("public.daily_trips", "abc")]),
         ("built_projects", [("yellow_taxi_trips", "abc")]),
     ):

@@ -6,7 +6,9 @@
 {#- Before the first model: all that is in the way is named, before anything is written. From here on
     nobody knows with which project the models are built, until a whole build says so. -#}
 {% macro check_the_warehouse() %}
-    {%- if not execute or flags.WHICH not in ('build', 'run', 'seed') -%} {{ return('') }} {%- endif -%}
+    {%- if not execute or flags.WHICH not in ('build', 'run', 'seed', 'retry') -%} {{ return('') }} {%- endif -%}
+    {%- do refuse_some_of_the_rows() -%}
+    {%- do refuse_materializations_that_drop() -%}
     {%- set built_projects = source('bookkeeping', 'built_projects') -%}
     {%- if ask("to_regclass('raw.loads') is null") -%}
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
@@ -28,8 +30,73 @@
             in_the_way ~ " in this database: not made by this project, which needs the name. Rename or
             move, or use another database: POSTGRES_DB"
         ) }}
-    {%- endif %}
+    {%- endif -%}
+    {%- do name_what_no_model_makes(names) %}
     delete from {{ built_projects }}
+{% endmacro %}
+
+
+{#- `--empty`, `--sample` and event times would build months of some of their rows, and write down that
+    they are built. -#}
+{% macro refuse_some_of_the_rows() %}
+    {%- set asked = [] -%}
+    {%- for name in ['empty', 'sample', 'event_time_start', 'event_time_end'] -%}
+        {%- if invocation_args_dict.get(name) -%} {%- do asked.append('--' ~ name | replace('_', '-')) -%} {%- endif -%}
+    {%- endfor -%}
+    {%- if asked -%}
+        {{ exceptions.raise_compiler_error(
+            asked | join(' and ') ~ " would leave tables with some of their rows, for everybody who reads
+            them: nothing was built. Leave it out, or build into tables of your own: --target dev"
+        ) }}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- `dbt clone` runs no start hook. Here state and target are one warehouse, and a view would be made of
+    itself. -#}
+{% materialization clone, adapter='postgres' %}
+    {{ exceptions.raise_compiler_error(
+        "dbt clone would make relations of this warehouse out of themselves. For tables of your own, build
+        into the target dev"
+    ) }}
+{% endmaterialization %}
+
+
+{#- dbt's own materializations drop a relation with all that people have built on it. -#}
+{% macro refuse_materializations_that_drop() %}
+    {%- set instead = {
+        'view': 'replaced_view', 'table': 'replaced_table', 'incremental': 'incremental_by_month',
+        'materialized_view': 'replaced_table', 'snapshot': 'incremental_by_month',
+    } -%}
+    {%- for node in graph.nodes.values()
+        if node.resource_type == 'model' and node.package_name == project_name
+        and node.config.materialized in instead -%}
+        {{ exceptions.raise_compiler_error(
+            node.original_file_path ~ ": materialized='" ~ node.config.materialized ~ "' drops what people
+            have built on the relation. Write materialized='" ~ instead[node.config.materialized] ~ "'"
+        ) }}
+    {%- endfor -%}
+{% endmacro %}
+
+
+{#- Tables and views of this project that no model makes any more: people still read them, and nothing
+    keeps them up to date. -#}
+{% macro name_what_no_model_makes(names) %}
+    {%- set left_over = run_query(
+        "select case relkind when 'v' then 'view' else 'table' end as kind, pg_class.oid::regclass::text as name
+        from pg_class
+        where relkind in ('r', 'p', 'v') and raw.is_ours(pg_class.oid)
+        and relnamespace::regnamespace::text in (select split_part(name, '.', 1) from unnest(array['"
+        ~ names | join("', '") ~ "']) as name)
+        and pg_class.oid <> all (array(select to_regclass(name) from unnest(array['"
+        ~ names | join("', '") ~ "']) as name where to_regclass(name) is not null)) order by 2"
+    ).rows -%}
+    {%- for one in left_over -%}
+        {%- do log(
+            one.name ~ " is no model's any more, and stays as it was last built. Drop it when nobody needs it: "
+            ~ "drop " ~ one.kind ~ " " ~ one.name, info=True
+        ) -%}
+    {%- endfor -%}
 {% endmacro %}
 
 
@@ -41,6 +108,7 @@
 
 {#- One build of a model at a time: two would both add the same months. -#}
 {% macro begin_build(target) %}
+    {% do refuse_some_of_the_rows() %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% do run_query("select raw.take_turns('" ~ name_of(target) ~ "')") %}
@@ -60,21 +128,41 @@
 {#- Whether a table is missing, or was made with other columns and constraints than it is to have. -#}
 {% macro shape_is_new(target, ddl) %}
     {{ return(ask(
-        "to_regclass('" ~ target ~ "') is null or not exists (select from " ~ source('bookkeeping', 'built_shapes')
+        "not exists (select from pg_class where oid = to_regclass('" ~ target ~ "') and relkind <> 'v') or not exists (select from " ~ source('bookkeeping', 'built_shapes')
         ~ " where relation = '" ~ name_of(target) ~ "' and shape = '" ~ local_md5(ddl) ~ "')"
     )) }}
 {% endmacro %}
 
 
-{#- Make a table with these columns and constraints, or empty the one that is there and give it them. -#}
+{#- Make a table with these columns and constraints, or empty the one that is there and give it them. A
+    view of that name, as the model once was, makes way. -#}
 {% macro take_shape(target, ddl) %}
-    {% if ask("to_regclass('" ~ target ~ "') is null") %}
-        {% do run_query('create table ' ~ target ~ ' ' ~ ddl) %}
-    {% else %}
+    {%- set kind = kind_of(target) -%}
+    {% if kind == 'r' %}
         {% do run_query('delete from ' ~ target) %}
         {% do run_query("select raw.reshape('" ~ target ~ "', '" ~ create_shape(target, ddl) ~ "')") %}
+    {% else %}
+        {% do create_in_place_of_a_view('create table ' ~ target ~ ' ' ~ ddl, target, kind) %}
     {% endif %}
     {% do remember_shape(target, ddl) %}
+{% endmacro %}
+
+
+{#- What a relation is, as pg_class.relkind has it; null where there is none. -#}
+{% macro kind_of(target) %}
+    {{ return(ask("(select relkind::text from pg_class where oid = to_regclass('" ~ target ~ "'))")) }}
+{% endmacro %}
+
+
+{#- Create a table, where there may be a view of its name; this project's views on that stay. -#}
+{% macro create_in_place_of_a_view(statement, target, kind) %}
+    {%- set taken = ask(
+        "raw.take_own_views('" ~ target ~ "', statements => array['drop view " ~ target ~ "'])::text"
+    ) if kind == 'v' -%}
+    {% do run_query(statement) %}
+    {% if taken %}
+        {% do run_query("select raw.put_back_views('" ~ taken | replace("'", "''") ~ "')") %}
+    {% endif %}
 {% endmacro %}
 
 

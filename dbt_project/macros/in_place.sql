@@ -13,6 +13,7 @@
             {{ sql }}
         $view_of_nyc_taxi$)
     {%- endcall %}
+    {% do remember_code(target, code_of_model()) %}
     {% do end_build(target) %}
 
     {{ return({'relations': [target]}) }}
@@ -36,6 +37,7 @@
     {% call statement('main', fetch_result=True) -%}
         select raw.replace_rows('{{ target }}', '{{ rows }}')
     {%- endcall %}
+    {% do remember_code(target, local_md5(rows_of_seed('', ddl, table))) %}
     {% do end_build(target) %}
 
     {{ return({'relations': [target]}) }}

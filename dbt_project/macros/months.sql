@@ -1,35 +1,76 @@
 {#-
-    The months, as rows of (dataset, source_month, load_id), that have been loaded since the relation
-    was last built (for what is made of the trips: built since), or all of them. A month without a
-    load_id is gone from the raw table.
+    The months of which a relation is to be built, as rows of (dataset, source_month, load_id, code,
+    why): those that have been loaded since it was last built (for what is made of the trips: built
+    since), that other code has built, or that are not in it any more; or all of them. A month without
+    a load_id is gone from the raw table. Logs how many months are built again, and why.
 -#}
 {% macro changed_months(relation, all_months) %}
+    {%- set built_months = source('bookkeeping', 'built_months') -%}
+    {%- set own_code = code_of_model(get_table_columns_and_constraints()) -%}
     {%- set query -%}
         select
             dataset,
             source_month,
-            loaded.load_id
+            loaded.load_id,
+            loaded.code,
+            case
+                when loaded.load_id is null then 'not loaded any more'
+                when built.load_id is null then 'new'
+                when built.is_lost then 'not in the table any more'
+                when loaded.load_id <> built.load_id then 'loaded again'
+                when loaded.code is distinct from built.code then 'built by other code'
+                else 'asked for'
+            end as why
         from (
+            {% if config.get('meta').dataset -%}
             select
                 dataset,
                 source_month,
-                max(load_id) as load_id
-            {% if config.get('meta').dataset -%}
+                max(load_id) as load_id,
+                '{{ own_code }}' as code
             from {{ source('tlc', 'loads') }}
             where dataset = '{{ config.get('meta').dataset }}'
             {%- else -%}
-            from {{ source('bookkeeping', 'built_months') }}
-            where relation in ({{ tables_of_trips() }})
+            select
+                dataset,
+                source_month,
+                max(load_id) filter (where relation in ({{ tables_of_trips() }})) as load_id,
+                md5('{{ own_code }}' || string_agg(code, ' ' order by relation)) as code
+            from {{ built_months }}
+            where relation in ({{ (tables_below(model, []) or [tables_of_trips()]) | join(', ') }})
             {%- endif %}
             group by dataset, source_month
         ) as loaded
         full outer join (
-            select * from {{ source('bookkeeping', 'built_months') }} where relation = '{{ name_of(relation) }}'
+            select
+                built_months.*,
+                lost.source_month is not null as is_lost
+            from {{ built_months }} as built_months
+            left join raw.lost_months('{{ built_months }}', '{{ name_of(relation) }}') as lost
+                using (dataset, source_month)
+            where built_months.relation = '{{ name_of(relation) }}'
         ) as built using (dataset, source_month)
-        where {{ 'true' if all_months else 'loaded.load_id is distinct from built.load_id' }}
+        where
+            {{ 'true' if all_months else 'false' }}
+            or loaded.load_id is distinct from built.load_id
+            or loaded.code is distinct from built.code
+            or built.is_lost
         order by dataset, source_month
     {%- endset -%}
-    {{ return(run_query(query).rows) }}
+    {%- set months = run_query(query).rows -%}
+    {%- do say_what_is_built_again(relation, months) -%}
+    {{ return(months) }}
+{% endmacro %}
+
+
+{% macro say_what_is_built_again(relation, months) %}
+    {%- set reasons = [] -%}
+    {%- for why, of_it in months | rejectattr('why', 'equalto', 'new') | groupby('why') -%}
+        {%- do reasons.append(of_it | length ~ ' ' ~ why) -%}
+    {%- endfor -%}
+    {%- if reasons -%}
+        {%- do log(name_of(relation) ~ ' is built again for months that are: ' ~ reasons | join(', '), info=True) -%}
+    {%- endif -%}
 {% endmacro %}
 
 
@@ -39,7 +80,7 @@
     {%- if not execute -%} {{ return('null') }} {%- endif -%}
     {%- set names = [] -%}
     {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.config.meta.dataset -%}
-        {%- do names.append("'" ~ node.schema ~ '.' ~ node.alias ~ "'") -%}
+        {%- do names.append("'" ~ name_of_node(node) ~ "'") -%}
     {%- endfor -%}
     {{ return(names | join(', ')) }}
 {% endmacro %}
@@ -50,15 +91,23 @@
 {%- endmacro %}
 
 
+{#- In the transaction that has filled them, so that it is true whatever happens. -#}
 {% macro remember_built_months(relation, months) %}
     {%- if not months -%} {{ return(none) }} {%- endif -%}
     {%- set built_months = source('bookkeeping', 'built_months') -%}
+    {%- set of_month = 'source_month' if config.get('meta').dataset else 'dataset' -%}
     {%- set statement -%}
         {%- for month in months %}
         delete from {{ built_months }} where relation = '{{ name_of(relation) }}' and {{ is_of(month) }};
         {%- if month.load_id %}
-        insert into {{ built_months }} (relation, dataset, source_month, load_id)
-        values ('{{ name_of(relation) }}', '{{ month.dataset }}', '{{ month.source_month }}', {{ month.load_id }});
+        insert into {{ built_months }} (relation, dataset, source_month, load_id, code, has_rows)
+        select
+            '{{ name_of(relation) }}', '{{ month.dataset }}', '{{ month.source_month }}',
+            {{ month.load_id }}, '{{ month.code }}',
+            exists (
+                select from {{ relation }}
+                where {{ "source_month = '" ~ month.source_month ~ "'" if config.get('meta').dataset else is_of(month) }}
+            );
         {%- endif %}
         {%- endfor %}
     {%- endset -%}
@@ -72,8 +121,9 @@
 
 
 {#-
-    `dbt build` tests the months that have been built since all tests last passed, so that a reload
-    of one month does not cost the reading of years. `dbt test` tests all months.
+    `dbt build` has each test see the months that were built since it last passed on them, and all of
+    them once it has been edited: so a reload of one month does not cost the reading of years. `dbt
+    test` tests all months, and so does `dbt retry`.
 
     The tests ask for it in dbt_project.yml: `+where: month_is_to_be_tested`.
 -#}
@@ -88,7 +138,8 @@
 {%- endmacro %}
 
 
-{#- A condition on a relation's rows: those of the months to be tested, where it has months. -#}
+{#- A condition on a relation's rows: those of the months to be tested, where it has months. It says in
+    a comment which builds of the months these are, which `remember_tested_months` reads. -#}
 {% macro months_to_test(relation) -%}
     {%- if not execute -%} {{ return('true') }} {%- endif -%}
     {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
@@ -96,35 +147,56 @@
     {%- if flags.WHICH != 'build' or not models or 'source_month' not in models[0].columns -%}
         {{ return('true') }}
     {%- endif -%}
+    {%- set code = code_of_test() -%}
     {%- set query -%}
-        select distinct dataset, source_month from {{ source('bookkeeping', 'built_months') }}
-        where
-            not is_tested
-            {{ "and dataset = '" ~ models[0].config.meta.dataset ~ "'" if models[0].config.meta.dataset }}
+        select
+            dataset,
+            source_month,
+            max(built.build_id) as build_id
+        from {{ source('bookkeeping', 'built_months') }} as built
+        left join (
+            select * from {{ source('bookkeeping', 'tested_months') }}
+            where test = '{{ model.unique_id }}' and code = '{{ code }}'
+        ) as tested using (dataset, source_month)
+        {{ "where dataset = '" ~ models[0].config.meta.dataset ~ "'" if models[0].config.meta.dataset }}
+        group by dataset, source_month, tested.build_id
+        having max(built.build_id) > coalesce(tested.build_id, 0)
+        order by dataset, source_month
     {%- endset -%}
-    {%- set of_a_month = [] -%}
+    {%- set months, keys = [], [] -%}
     {%- for month in run_query(query).rows -%}
-        {%- do of_a_month.append(
-            is_of(month) if 'dataset' in models[0].columns else "source_month = '" ~ month.source_month ~ "'"
+        {%- do months.append(month.dataset ~ ' ' ~ month.source_month ~ ' ' ~ month.build_id) -%}
+        {%- do keys.append(
+            "('" ~ month.dataset ~ "', '" ~ month.source_month ~ "')" if 'dataset' in models[0].columns
+            else "'" ~ month.source_month ~ "'"
         ) -%}
     {%- endfor -%}
-    {{ return('(' ~ of_a_month | join(' or ') ~ ')' if of_a_month else 'false') }}
+    {%- if not keys -%} {{ return('false') }} {%- endif -%}
+    {%- set key = '(dataset, source_month)' if 'dataset' in models[0].columns else 'source_month' -%}
+    {{ return('(' ~ key ~ ' in (' ~ keys | join(', ') ~ ') /* by ' ~ code ~ ': ' ~ months | join(', ') ~ ' */)') }}
 {%- endmacro %}
 
 
-{#- After a build of everything in which nothing failed. Unit tests are of the SQL, not of months. -#}
+{#- After each run: of every test that has passed, which builds of which months it has seen. A build
+    that another run has made meanwhile is not among them. Unit tests are of the SQL, not of months. -#}
 {% macro remember_tested_months(results) -%}
-    {%- set limits = [] -%}
-    {%- for name in ['select', 'exclude', 'selector', 'resource_types', 'exclude_resource_types', 'empty'] -%}
-        {%- if invocation_args_dict.get(name) and invocation_args_dict[name] | list != ['unit_test'] -%}
-            {%- do limits.append(name) -%}
-        {%- endif -%}
+    {%- if not execute or flags.WHICH != 'build' -%} {{ return('') }} {%- endif -%}
+    {%- set rows = {} -%}
+    {%- for result in results
+        if result.node.resource_type == 'test' and result.status in ['pass', 'warn'] -%}
+        {%- for code, months in modules.re.findall('/[*] by (\\w+): (.*?) [*]/', result.node.compiled_code or '') -%}
+            {%- for month in months.split(', ') -%}
+                {%- set dataset, source_month, build_id = month.split(' ') -%}
+                {%- do rows.update({(result.node.unique_id, dataset, source_month): (code, build_id)}) -%}
+            {%- endfor -%}
+        {%- endfor -%}
     {%- endfor -%}
-    {%- set is_whole = flags.WHICH == 'build' and not limits -%}
-    {%- set failed = results | selectattr('status', 'in', ['error', 'fail', 'skipped', 'runtime error']) | list -%}
-    {%- if execute and is_whole and not failed -%}
-        update {{ source('bookkeeping', 'built_months') }}
-        set is_tested = true
-        where not is_tested
-    {%- endif -%}
+    {%- if not rows -%} {{ return('') }} {%- endif -%}
+    insert into {{ source('bookkeeping', 'tested_months') }} (test, dataset, source_month, code, build_id)
+    values
+    {%- for (test, dataset, source_month), (code, build_id) in rows.items() %}
+    ('{{ test }}', '{{ dataset }}', '{{ source_month }}', '{{ code }}', {{ build_id }}){{ ',' if not loop.last }}
+    {%- endfor %}
+    on conflict (test, dataset, source_month) do update
+    set code = excluded.code, build_id = excluded.build_id
 {%- endmacro %}

@@ -1,5 +1,6 @@
 """What dbt says of a model or a test that failed, as one line for people."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,15 +33,14 @@ def explain_node(node: "NodeResult") -> str:
 
 
 def months_of_failing_rows(query: str) -> str:
-    """The months of the rows that a test's query finds; all that are tested, if they have none."""
+    """The months of the rows that a test's query finds; if they have none, all that it reads."""
     months = "select distinct to_char(source_month, 'YYYY-MM') from"
-    tested = "bookkeeping.built_months where not is_tested"
-    for rows in (f"(\n{query}\n) as failing", tested):
-        with connect() as connection, suppress(DBAPIError):
-            as_it_is = connection.execution_options(no_parameters=True)  # it may have a %
-            found = as_it_is.exec_driver_sql(f"{months} {rows} order by 1")
-            return ", ".join(found.scalars()) or "all months"
-    return "the months that are tested"
+    with connect() as connection, suppress(DBAPIError):
+        as_it_is = connection.execution_options(no_parameters=True)  # it may have a %
+        found = as_it_is.exec_driver_sql(f"{months} (\n{query}\n) as failing order by 1")
+        return ", ".join(found.scalars()) or "all months"
+    seen = sorted(set(re.findall(r"[ (]'(\d{4}-\d\d)-01'", query)))
+    return ", ".join(seen) or "the months that are tested"
 
 
 def failure(message: str) -> PipelineError:

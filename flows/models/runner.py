@@ -69,9 +69,12 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
     def _create_unified_callback(self, *args: Any, **kwargs: Any) -> "OnEvent":
         """Count nodes as well: `invoke` has no parameter for a callback of one's own."""
         of_prefect: OnEvent = super()._create_unified_callback(*args, **kwargs)
+        logger = get_run_logger()
 
         def on_event(event: "EventMsg") -> None:
             self.count(event)
+            if event.info.name == "JinjaLogInfo":  # what is built again, and why
+                logger.info(event.data.msg)
             of_prefect(event)
 
         return on_event

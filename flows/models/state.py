@@ -59,11 +59,19 @@ def is_up_to_date() -> bool:
                             select * from bookkeeping.built_months
                             where relation = any(%(trips)s)
                         ) as built using (dataset, source_month)
-                        where loaded.load_id is distinct from built.load_id or not built.is_tested
+                        where loaded.load_id is distinct from built.load_id
                     )
                     and (
                         select bool_and(to_regclass(name) is not null)
                         from unnest(%(relations)s) as name
+                    )
+                    and not exists (
+                        select
+                        from (
+                            select distinct relation from bookkeeping.built_months
+                            where relation = any(%(relations)s)
+                        ) as built
+                        cross join raw.lost_months('bookkeeping.built_months', built.relation)
                     )
                 """,
                 {

@@ -9,6 +9,34 @@ language sql stable as $$
     select coalesce(obj_description(relation, 'pg_class') like '%(nyc-taxi-elt)', false)
 $$;
 
+-- The months that a table was built with and has no row of any more: somebody has dropped a partition,
+-- or emptied the table. One row of each is looked up.
+create or replace function raw.lost_months(built_months regclass, relation text)
+returns table (dataset text, source_month date)
+language plpgsql stable as $$
+declare
+    target regclass := to_regclass(relation);
+begin
+    return query execute format(
+        $query$
+        select built.dataset, built.source_month
+        from %s as built
+        left join lateral (%s) as found on true
+        where built.relation = %L and built.has_rows and found.is_there is null
+        $query$,
+        built_months,
+        case when target is null then 'select null::boolean as is_there' else format(
+            'select true as is_there from %s as target where target.source_month = built.source_month%s limit 1',
+            target,
+            case when exists (
+                select from pg_attribute where attrelid = target and attname = 'dataset' and not attisdropped
+            ) then ' and target.dataset = built.dataset' else '' end
+        ) end,
+        relation
+    );
+end
+$$;
+
 -- Let one transaction at a time do what has this name; the second one waits for the first.
 create or replace function raw.take_turns(what text) returns void
 language plpgsql as $$

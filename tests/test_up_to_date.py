@@ -1,0 +1,242 @@
+"""What is said to be up to date is: each month is of the load and the code that are there now."""
+
+import shutil
+from datetime import date
+
+import pytest
+from conftest import BUILD, build_by_hand, run_dbt, target
+
+from flows.build import build_if_needed
+from flows.models.state import is_up_to_date
+from flows.settings import PROJECT
+
+JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
+TRIPS = "yellow_taxi_trips"
+AGAIN = "is built again for months that are:"
+ADDS_UP = "from bookkeeping.tested_months where position('add_up' in test) > 0"
+WRITTEN = "select dataset, source_month, load_id, build_id from bookkeeping.built_months"
+
+
+@pytest.fixture
+def edit(monkeypatch, tmp_path):
+    """Edit a file of a copy of dbt's project, which is built from then on."""
+    project = tmp_path / "project"
+    outputs = shutil.ignore_patterns("logs", "target")
+    shutil.copytree(PROJECT, project, ignore=outputs)
+    for module in ("conftest", "flows.models.state", "flows.models.runner"):
+        monkeypatch.setattr(f"{module}.PROJECT", project)
+
+    def edit(path: str, old: str, new: str) -> None:
+        text = (project / path).read_text()
+        assert old in text
+        (project / path).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+@pytest.fixture
+def months_of(query):
+    """The build's number of each month of a relation."""
+
+    def ask(relation: str) -> dict:
+        found = query(f"{WRITTEN} where relation = 'public.{relation}'")
+        return {month: build_id for _, month, _, build_id in found}
+
+    return ask
+
+
+class TestEditedCode:
+    """Each month is built again, once, and a run says how many and why."""
+
+    def test_of_a_macro(self, january, land, query, edit, months_of):
+        land(FEBRUARY, 100)
+        build_by_hand(january, f"run --select +{TRIPS}")
+        before = months_of(TRIPS)
+        longest = "select count(*) from yellow_taxi_trips where is_implausibly_long"
+        assert query(longest) == [(0,)] or query(longest) < query("select count(*) from trips")
+        edit(
+            "macros/trip_measures.sql",
+            "{%- macro longest_hours() -%} 6",
+            "{%- macro longest_hours() -%} 0",
+        )
+        said = build_by_hand(january, f"run --select {TRIPS}")
+        assert (
+            "public.yellow_taxi_trips is built again for months that are: 2 built by other code"
+            in said
+        )
+        lasting = "select count(*) from yellow_taxi_trips where dropoff_datetime > pickup_datetime"
+        assert query(longest) == query(lasting)
+        after = months_of(TRIPS)
+        assert all(after[month] > before[month] for month in (JANUARY, FEBRUARY))
+        assert "is built again" not in build_by_hand(january, f"run --select {TRIPS}")
+        assert months_of(TRIPS) == after
+
+    def test_of_the_trips_is_that_of_the_marts(self, january, edit, months_of):
+        before = months_of("daily_trips")
+        edit(f"models/marts/trips/{TRIPS}.sql", "not is_rejected", "not is_rejected and true")
+        said = build_by_hand(january, "run --select +daily_trips")
+        assert f"public.daily_trips {AGAIN} 1 built by other code" in said
+        assert months_of("daily_trips")[JANUARY] > before[JANUARY]
+
+    def test_of_a_seed(self, january, query, edit):
+        edit("seeds/taxi_zones.csv", "JFK Airport", "Idlewild")
+        said = build_by_hand(
+            january,
+            "build --select taxi_zones trips zone_pairs --exclude-resource-type test unit_test",
+        )
+        assert f"public.zone_pairs {AGAIN} 1 built by other code" in said
+        old = "select count(*) from zone_pairs where 'JFK Airport' in (pickup_zone, dropoff_zone)"
+        assert query(old) == [(0,)]
+        assert query(old.replace("JFK Airport", "Idlewild")) > [(0,)]
+
+    def test_of_a_metric(self, january, query, edit):
+        edit("models/marts/_metrics.yml", "expr: total_amount", "expr: total_amount * 2")
+        revenue = "select sum(revenue) from daily_trips"
+        [(before,)] = query(revenue)
+        build_by_hand(january, "run --select daily_trips")
+        assert query(revenue) == [(2 * before,)]
+
+    def test_is_not_that_of_a_comment_or_of_the_layout(self, january, edit, query):
+        before = query(f"{WRITTEN} order by 1, 2, 3, 4")
+        edit("models/marts/trips/yellow_taxi_trips.sql", "select\n", "-- A comment.\nselect\n\n")
+        edit("models/staging/tlc/stg_tlc__rows.sql", "select", "-- Another one.\nselect")
+        assert "is built again" not in build_by_hand(january, f"run --select +{TRIPS} +daily_trips")
+        assert query(f"{WRITTEN} order by 1, 2, 3, 4") == before
+
+    def test_of_a_test_has_it_see_all_months_once(self, january, query, edit):
+        tested = "select count(*), min(code) from bookkeeping.tested_months where position('add_up' in test) > 0"
+        [(months, code)] = query(tested)
+        assert months == 1
+        query("update daily_trips set trips = trips + 1")
+        unseen = "build --select test_type:singular"
+        build_by_hand(january, unseen)  # the month has passed, and is not read again
+        edit(
+            "tests/assert_marts_add_up_to_the_trips.sql",
+            "marts.mart,",
+            "marts.mart,\n        1 as one,",
+        )
+        is_done, said = run_dbt(january, unseen)
+        assert not is_done
+        assert "in test assert_marts_add_up_to_the_trips (" in said
+        assert query(tested) == [(1, code)]
+        query("update daily_trips set trips = trips - 1")
+        build_by_hand(january, unseen)
+        [(months, new_code)] = query(tested)
+        assert (months, new_code != code) == (1, True)
+
+
+class TestSomeOfTheRows:
+    """Months that hold some of their rows are never written down as built."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            *("run --empty", "build --empty", "run --empty --full-refresh", "seed --empty"),
+            *(
+                "build --empty --select trip_flags",
+                "build --event-time-start 2021-01-01 --event-time-end 2021-02-01",
+            ),
+        ],
+    )
+    def test_are_refused_before_anything_is_touched(self, january, query, command):
+        flags = "select 'flags', date '2021-01-01', count(*), 0 from trip_flags"
+        state = f"{WRITTEN} union all {flags} order by 1, 2, 3, 4"
+        before = query(state)
+        is_done, said = run_dbt(january, command)
+        assert not is_done
+        assert "would leave tables with some of their rows" in said
+        assert query(state) == before
+        assert query("select count(*) > 200 from taxi_zones") == [(True,)]
+
+    def test_are_refused_from_the_environment_as_well(self, january, monkeypatch):
+        monkeypatch.setenv("DBT_SAMPLE", "1 day")
+        is_done, said = run_dbt(january, "run --select trip_flags")
+        assert not is_done
+        assert "--sample would leave tables with some of their rows" in said
+
+    def test_nor_is_a_view_cloned_onto_itself(self, january, query):
+        before = query("select count(*) from trips")
+        words = f"clone --full-refresh --state {target(january)} --select trips"
+        is_done, said = run_dbt(january, words)
+        assert not is_done
+        assert "would make relations of this warehouse out of themselves" in said
+        assert query("select count(*) from trips") == before
+
+
+class TestWhatWasTakenByHand:
+    """What is written down as built is compared with what is there."""
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "drop table trip_months.yellow_taxi_trips_2021_01",
+            "truncate yellow_taxi_trips",
+            "delete from yellow_taxi_trips",
+            "delete from daily_trips",
+            "truncate hourly_demand",
+        ],
+    )
+    def test_is_built_again(self, january, query, statement):
+        counts = (
+            "select (select count(*) from yellow_taxi_trips), (select count(*) from daily_trips)"
+        )
+        before = query(counts)
+        assert is_up_to_date()
+        query(statement)
+        assert not is_up_to_date()
+        said = build_by_hand(january, f"run --select {TRIPS} daily_trips hourly_demand")
+        assert "1 not in the table any more" in said
+        assert query(counts) == before
+
+
+def test_a_retried_test_leaves_the_months_untested_that_it_has_not_seen(january, query):
+    query("update daily_trips set trips = trips + 1")
+    query("update bookkeeping.built_months set build_id = default")
+    seen = f"select max(build_id) {ADDS_UP}"
+    before = query(seen)
+    assert not run_dbt(january, BUILD)[0]
+    run_dbt(january, "retry")
+    assert query(seen) == before
+
+
+def test_a_table_whose_model_is_gone_is_named(january, query, edit):
+    query("create table old_mart (x int); comment on table old_mart is 'a mart (nyc-taxi-elt)'")
+    said = build_by_hand(january, "run --select trip_flags")
+    assert "old_mart is no model's any more, and stays as it was last built. Drop it" in said
+    assert query("select to_regclass('old_mart')::text") == [("old_mart",)]
+
+
+def test_a_model_that_was_a_view_for_a_while_is_built_again_with_what_reads_it(january, query):
+    query(
+        "create table kept as select * from trip_flags; drop table trip_flags cascade;"
+        "create view trip_flags as select * from kept;"
+        "comment on view trip_flags is 'once (nyc-taxi-elt)'"
+    )
+    build_by_hand(january, "run --select trip_flags report_flags")
+    assert query("select relkind::text from pg_class where oid = 'trip_flags'::regclass") == [
+        ("r",)
+    ]
+    assert query("select count(*) from trip_flags") == query("select count(*) from kept")
+
+
+def test_a_materialization_that_drops_what_people_have_built_is_refused(january, query, edit):
+    query("create view mine as select * from trip_flags")
+    edit(
+        "models/marts/audit/trip_flags.sql", "select", "{{ config(materialized='table') }}\nselect"
+    )
+    is_done, said = run_dbt(january, "run --select trip_flags")
+    assert not is_done
+    assert "trip_flags.sql: materialized='table' drops what people" in said
+    assert "materialized='replaced_table'" in said
+    query("select * from mine")
+
+
+@pytest.mark.usefixtures("january")
+def test_a_flow_says_what_it_builds_again_and_why(query, caplog):
+    query("delete from daily_trips")
+    build_if_needed()
+    assert (
+        "public.daily_trips is built again for months that are: 1 not in the table any"
+        in caplog.text
+    )
+    assert is_up_to_date()

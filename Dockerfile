@@ -2,7 +2,7 @@
 FROM python:3.11.14-slim-bookworm
 
 RUN useradd --create-home taxi \
-    && install --directory --owner taxi /app/data
+    && install --directory --owner taxi /app/data /home/taxi/.prefect
 WORKDIR /app
 
 COPY requirements.lock .

@@ -257,8 +257,7 @@ def test_a_second_serve_changes_nothing(served):
     assert ({process.pid for process in served.processes()}, served.env) == before
 
 
-@pytest.mark.parametrize("program", ["worker", "server"])
-def test_a_program_that_is_killed_is_started_again(served, http, program):
+def kill_until_it_is_back(program: str, served: Copy) -> None:
     killed = served.process(program)
     killed.send_signal(signal.SIGKILL)
     killed.wait(10)
@@ -270,7 +269,28 @@ def test_a_program_that_is_killed_is_started_again(served, http, program):
             return False
 
     wait_until(is_back, 60)
-    wait_until(lambda: is_up(served) and len(workers(http)) >= 1, 60)
+    wait_until(lambda: is_up(served), 60)
+
+
+def test_a_worker_that_is_killed_is_started_again(served, http):
+    kill_until_it_is_back("worker", served)
+    assert len(workers(http)) >= 1
+
+
+def test_a_server_that_is_killed_is_started_again_and_gets_back_the_slots_that_were_taken(
+    served, http
+):
+    """Else four restarts of the server would leave no slot for any load, for ever."""
+    path = "/v2/concurrency_limits"
+    slot = {"names": ["warehouse-loads"], "slots": 1, "lease_duration": 300}
+    lease = http.post(f"{path}/increment-with-lease", json=slot).raise_for_status().json()
+    kill_until_it_is_back("server", served)
+    assert http.get(f"{path}/warehouse-loads").json()["active_slots"] == 1
+    taken = {"lease_id": lease["lease_id"]}
+    renewed = http.post(f"{path}/leases/{lease['lease_id']}/renew", json={"lease_duration": 300})
+    assert renewed.status_code == 204
+    http.post(f"{path}/decrement-with-lease", json=taken).raise_for_status()
+    assert http.get(f"{path}/warehouse-loads").json()["active_slots"] == 0
 
 
 def is_up(copy: Copy) -> bool:

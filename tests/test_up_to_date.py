@@ -104,7 +104,7 @@ class TestEditedCode:
         assert query(f"{WRITTEN} order by 1, 2, 3, 4") == before
 
     def test_of_a_test_has_it_see_all_months_once(self, january, query, edit):
-        tested = "select count(*), min(code) from bookkeeping.tested_months where position('add_up' in test) > 0"
+        tested = f"select count(*), min(code) {ADDS_UP}"
         [(months, code)] = query(tested)
         assert months == 1
         query("update daily_trips set trips = trips + 1")

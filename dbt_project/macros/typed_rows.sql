@@ -4,15 +4,46 @@
 
     typed_columns: a column's name from here on, its type (macros/values.sql), and the names that it
         has had in TLC's files or in common copies, in lower case. A file has one of them.
-    spellings: of a column with codes, the code of each word that has stood in its place, in lower
-        case. A word that nobody knows becomes null and is listed in unknown_spellings; its row is a
-        trip all the same.
+
+    The loader renders a staging model as well, without dbt, to try a file's values before they take
+    the place of a month (flows/warehouse/staged.py): so nothing here is dbt's alone but `ref` and `source`.
 -#}
-{% macro typed_rows(dataset, raw_table, typed_columns, spellings={}) -%}
+{% macro typed_rows(dataset, raw_table, typed_columns) -%}
+{#- The types of which a text that is no value costs that value, and never its row. -#}
+{%- set lossy_columns = typed_columns | rejectattr(1, 'in', ['text', 'code']) | list -%}
+
+{#- Words in the place of codes, in lower case: those of TLC's files until 2014, earlier names in its
+    dictionary, and ways of writing yes and no. The dictionary's own are in its seeds. A word that
+    nobody knows becomes null and is listed in unknown_spellings; its row is a trip all the same. -#}
+{%- set yes_or_no = {
+    'y': 'Y', 'yes': 'Y', 'true': 'Y', 't': 'Y', '1': 'Y', '1.0': 'Y',
+    'n': 'N', 'no': 'N', 'false': 'N', 'f': 'N', '0': 'N', '0.0': 'N',
+} -%}
+{%- set spellings = {
+    'vendor_id': {'cmt': 1, 'vts': 2, 'dds': 3, 'verifone inc.': 2, 'verifone inc': 2},
+    'rate_code_id': {'unknown': 99},
+    'payment_type_id': {
+        'credit': 1, 'cre': 1, 'crd': 1, 'cash': 2, 'cas': 2, 'csh': 2,
+        'no charge': 3, 'no': 3, 'noc': 3, 'dispute': 4, 'dis': 4,
+    },
+    'trip_type_id': {'street hail': 1},
+    'sr_flag': {'y': 1, 'yes': 1, 'true': 1, 't': 1, 'n': 0, 'no': 0, 'false': 0, 'f': 0},
+    'store_and_fwd_flag': yes_or_no,
+    'shared_request_flag': yes_or_no,
+    'shared_match_flag': yes_or_no,
+    'access_a_ride_flag': yes_or_no,
+    'wav_request_flag': yes_or_no,
+    'wav_match_flag': yes_or_no,
+} -%}
+{%- set in_dictionary = [
+    'vendor_id', 'rate_code_id', 'payment_type_id', 'trip_type_id', 'store_and_fwd_flag',
+    'request_source', 'hvfhs_license_num',
+] -%}
+
 {#- Conditions on typed_at, which is volatile, are checked after the values are there. One on the
     values alone PostgreSQL would check first, and read them all twice. -#}
 {%- set is_any_lost -%}
-    case when typed_at is not null then {{ any_lost(typed_columns, spellings) }} end
+    case when typed_at is not null then {{ any_lost(lossy_columns, spellings) }} end
 {%- endset -%}
 
 with source as (
@@ -40,7 +71,7 @@ select
     {%- endfor %}
 
     {{ is_any_lost }} as is_rejected,
-    case when {{ is_any_lost }} then {{ rejection_reasons(typed_columns, spellings) }} end
+    case when {{ is_any_lost }} then {{ rejection_reasons(lossy_columns, spellings) }} end
         as rejection_reasons,
     case when {{ is_any_lost }} then jsonb_strip_nulls(
         to_jsonb(raw_row) - array['source_month', 'source_row', 'load_id']
@@ -56,7 +87,10 @@ from (
         raw_row,
         {%- for name, type, raw_names in typed_columns %}
             {{ name }}_text,
-            {{ value(name ~ '_text', type, name ~ '_reading', spellings.get(name)) }} as {{ name }},
+            {{ value(
+                name ~ '_text', type, name ~ '_reading', spellings.get(name),
+                name if name in in_dictionary
+            ) }} as {{ name }},
         {%- endfor %}
         {{ read_once() }} as typed_at
     from (

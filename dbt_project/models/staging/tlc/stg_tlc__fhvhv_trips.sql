@@ -29,13 +29,4 @@
     ('dropoff_datetime', 'timestamp', ['dropoff_datetime']),
 ] -%}
 
-{%- set yes_or_no = {'y': 'Y', 'n': 'N'} -%}
-{%- set spellings = {
-    'shared_request_flag': yes_or_no,
-    'shared_match_flag': yes_or_no,
-    'access_a_ride_flag': yes_or_no,
-    'wav_request_flag': yes_or_no,
-    'wav_match_flag': yes_or_no,
-} -%}
-
-{{ typed_rows('fhvhv', source('tlc', 'fhvhv_tripdata'), typed_columns, spellings) }}
+{{ typed_rows('fhvhv', source('tlc', 'fhvhv_tripdata'), typed_columns) }}

@@ -8,7 +8,7 @@
     ('payment_type_id', 'smallint', ['payment_type', 'paymenttype']),
     ('trip_type_id', 'smallint', ['trip_type', 'triptype']),
     ('store_and_fwd_flag', 'text', ['store_and_fwd_flag', 'storeandfwdflag']),
-    ('request_source', 'text', ['request_source']),
+    ('request_source', 'code', ['request_source']),
     ('passenger_count', 'smallint', ['passenger_count', 'passengercount']),
     ('trip_distance', 'numeric', ['trip_distance', 'tripdistance']),
     ('pickup_longitude', 'numeric', ['pickup_longitude', 'pickuplongitude']),
@@ -38,8 +38,4 @@
     ),
 ] -%}
 
-{%- set spellings = {
-    'store_and_fwd_flag': {'y': 'Y', '1': 'Y', '1.0': 'Y', 'n': 'N', '0': 'N', '0.0': 'N'},
-} -%}
-
-{{ typed_rows('green', source('tlc', 'green_tripdata'), typed_columns, spellings) }}
+{{ typed_rows('green', source('tlc', 'green_tripdata'), typed_columns) }}

@@ -10,7 +10,7 @@
         'store_and_fwd_flag', 'text',
         ['store_and_fwd_flag', 'store_and_forward', 'storeandfwdflag'],
     ),
-    ('request_source', 'text', ['request_source']),
+    ('request_source', 'code', ['request_source']),
     ('passenger_count', 'smallint', ['passenger_count', 'passengercount']),
     ('trip_distance', 'numeric', ['trip_distance', 'tripdistance']),
     ('pickup_longitude', 'numeric', ['pickup_longitude', 'start_lon', 'startlon']),
@@ -40,15 +40,4 @@
     ),
 ] -%}
 
-{#- Words for codes, as TLC wrote them until 2014, in lower case. A word that nobody knows becomes
-    null and is listed in unknown_spellings; its row is a trip all the same. -#}
-{%- set spellings = {
-    'vendor_id': {'cmt': 1, 'vts': 2, 'dds': 3},
-    'payment_type_id': {
-        'credit': 1, 'cre': 1, 'crd': 1, 'cash': 2, 'cas': 2, 'csh': 2,
-        'no charge': 3, 'no': 3, 'noc': 3, 'dispute': 4, 'dis': 4,
-    },
-    'store_and_fwd_flag': {'y': 'Y', '1': 'Y', '1.0': 'Y', 'n': 'N', '0': 'N', '0.0': 'N'},
-} -%}
-
-{{ typed_rows('yellow', source('tlc', 'yellow_tripdata'), typed_columns, spellings) }}
+{{ typed_rows('yellow', source('tlc', 'yellow_tripdata'), typed_columns) }}

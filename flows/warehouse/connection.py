@@ -33,9 +33,10 @@ PASSING = (
         "lock timeout",
         "deadlock",
         "is locked by",
+        "waits for the transaction of",
     ),
     *("timeout expired", "Temporary failure in name resolution", "Connection reset"),
-    *("Network is unreachable", "No route to host", "is locked by"),
+    *("Network is unreachable", "No route to host"),
 )
 # The same as SQLSTATE, or the beginning of it: connections, locks, a server that goes or comes.
 PASSING_CODES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")

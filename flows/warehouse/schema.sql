@@ -346,18 +346,16 @@ begin
     ) as needed;
     execute format('alter table %s %s', fresh, actions);
     for statement in
-        select overlay(
-            pg_get_indexdef(indexrelid)
-            placing format('create %sindex on %s', case when indisunique then 'unique ' end, fresh)
-            from 1 for length(format(
-                'CREATE %sINDEX %I ON ONLY %I.%I', case when indisunique then 'UNIQUE ' end,
-                own.relname, nspname, pg_class.relname
-            ))
+        -- All but the index's name, which may be any, and the parent's.
+        select format(
+            'create %sindex on %s using %s', case when indisunique then 'unique ' end, fresh,
+            regexp_replace(
+                substr(pg_get_indexdef(indexrelid), length(format(
+                    'CREATE %sINDEX %I', case when indisunique then 'UNIQUE ' end, relname
+                )) + 1), '^.*? USING ', ''
+            )
         )
-        from pg_index
-        inner join pg_class as own on pg_index.indexrelid = own.oid
-        inner join pg_class on pg_index.indrelid = pg_class.oid
-        inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
+        from pg_index inner join pg_class on indexrelid = pg_class.oid
         where
             indrelid = parent
             and not exists (select from pg_constraint where conindid = indexrelid)

@@ -183,7 +183,7 @@ def ask_for_month(cursor: Cursor, dataset: Dataset, month: date) -> None:
 
 
 def log_who_is_in_the_way(cursor: Cursor, parent: str, month: date) -> None:
-    """Log whom a swap of the month waits for: a moment, as a rule."""
+    """Log whom a swap of the month waits for, if it is not for a moment."""
     cursor.execute("select raw.in_the_way_of(%s, %s)", [parent, month])
     [(sessions,)] = cursor.fetchall()
     if sessions:

@@ -108,7 +108,7 @@ $$;
 create or replace function raw.sessions_in_words(pids int[]) returns text
 language sql as $$
     select string_agg(format(
-        'process %s (%s, %s%s)', pid, usename, coalesce(nullif(application_name, ''), 'no name'),
+        'process %s (%s, %s%s)', pid, coalesce(usename, backend_type), coalesce(nullif(application_name, ''), 'no name'),
         -- Not shown of other roles' sessions without pg_read_all_stats.
         ', since ' || to_char(xact_start, 'HH24:MI:SS')
     ), ', ' order by pid)
@@ -249,6 +249,23 @@ begin
     end loop;
 end
 $$;
+
+-- Let a table without a key have its rows deleted in a database with a publication FOR ALL TABLES,
+-- which has to tell a subscriber which rows they were: by all their values.
+create or replace function raw.identify_rows(target regclass) returns void
+language plpgsql as $$
+begin
+    if
+        (select relreplident = 'd' from pg_class where oid = target)
+        and not exists (select from pg_index where indrelid = target and indisprimary)
+    then
+        perform raw.execute_patiently(
+            array[format('alter table %s replica identity full', target)], array[target]
+        );
+    end if;
+end
+$$;
+select raw.identify_rows('raw.malformed_lines');
 
 -- The months in which a raw table's trips begin, with the share of each, the largest first; from a
 -- sample of the pages of a large table. Texts that are not dates as TLC or a copy writes them (see
@@ -441,20 +458,24 @@ begin
 end
 $$;
 
--- Whom a swap of a month would wait for, in words; null where for nobody.
+-- Whom a swap of a month would wait for, in words, but for what began within the last second; null
+-- where for nobody.
 create or replace function raw.in_the_way_of(parent regclass, month date) returns text
 language sql as $$
-    select raw.sessions_in_words(array_agg(pid))
-    from (
-        select pid from pg_locks
-        where
-            granted
-            and database = (select oid from pg_database where datname = current_database())
-            and relation in (parent, raw.partition_of(parent, month))
-        union
-        select pid from raw.snapshots()
-    ) as sessions
-    where raw.partition_of(parent, month) is not null
+    select raw.sessions_in_words(array_agg(activity.pid))
+    from pg_stat_activity as activity
+    where
+        raw.partition_of(parent, month) is not null
+        and (activity.xact_start < clock_timestamp() - interval '1 second') is not false
+        and activity.pid in (
+            select pid from pg_locks
+            where
+                granted
+                and database = (select oid from pg_database where datname = current_database())
+                and relation in (parent, raw.partition_of(parent, month))
+            union
+            select pid from raw.snapshots()
+        )
 $$;
 
 -- Put a filled table in the place of a month's partition, in the caller's transaction: readers see

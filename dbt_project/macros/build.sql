@@ -106,12 +106,20 @@
 {% endmacro %}
 
 
-{#- One build of a model at a time: two would both add the same months. -#}
-{% macro begin_build(target) %}
+{#- One build of a model at a time: two would both add the same months. With the turn `keep_turn`, to
+    the end of the session, for a build of several transactions. -#}
+{% macro begin_build(target, turn='take_turns') %}
     {% do refuse_some_of_the_rows() %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% do run_query("select raw.take_turns('" ~ name_of(target) ~ "')") %}
+    {% do run_query("select raw." ~ turn ~ "('" ~ name_of(target) ~ "')") %}
+{% endmacro %}
+
+
+{#- Commit, and go on in a transaction of its own. -#}
+{% macro begin_next_transaction() %}
+    {{ adapter.commit() }}
+    {% call statement('begin') -%} select 'begun' {%- endcall %}
 {% endmacro %}
 
 
@@ -176,9 +184,9 @@
 
 
 {#- An empty table with these columns and constraints, and the model's indexes; returns its name. -#}
-{% macro create_shape(target, ddl) %}
+{% macro create_shape(target, ddl, on_commit='drop') %}
     {%- set shape = 'shape_' ~ local_md5(target.identifier)[:8] -%}
-    {% do run_query('create temporary table ' ~ shape ~ ' ' ~ ddl ~ ' on commit drop') %}
+    {% do run_query('create temporary table ' ~ shape ~ ' ' ~ ddl ~ ' on commit ' ~ on_commit) %}
     {% do create_indexes(api.Relation.create(identifier=shape)) %}
     {{ return(shape) }}
 {% endmacro %}

@@ -37,6 +37,7 @@
     {% if is_new_shape %}
         {% do take_shape(target, ddl) %}
     {% endif %}
+    {% do run_query("select raw.identify_rows('" ~ target ~ "')") %}
     {% for month in months %}
         {% do run_query('delete from ' ~ target ~ ' where ' ~ is_of(month)) %}
         {% do run_query(

@@ -91,11 +91,11 @@
 {%- endmacro %}
 
 
-{#- In the transaction that has filled them, so that it is true whatever happens. -#}
-{% macro remember_built_months(relation, months) %}
+{#- In the transaction that puts them in place, so that it is true whatever happens. `are_apart`: each of
+    them is in a table of its own until then. -#}
+{% macro remember_built_months(relation, months, are_apart=false) %}
     {%- if not months -%} {{ return(none) }} {%- endif -%}
     {%- set built_months = source('bookkeeping', 'built_months') -%}
-    {%- set of_month = 'source_month' if config.get('meta').dataset else 'dataset' -%}
     {%- set statement -%}
         {%- for month in months %}
         delete from {{ built_months }} where relation = '{{ name_of(relation) }}' and {{ is_of(month) }};
@@ -104,10 +104,7 @@
         select
             '{{ name_of(relation) }}', '{{ month.dataset }}', '{{ month.source_month }}',
             {{ month.load_id }}, '{{ month.code }}',
-            exists (
-                select from {{ relation }}
-                where {{ "source_month = '" ~ month.source_month ~ "'" if config.get('meta').dataset else is_of(month) }}
-            );
+            exists (select from {{ fresh_month(relation, month) if are_apart else relation ~ ' where ' ~ is_of(month) }});
         {%- endif %}
         {%- endfor %}
     {%- endset -%}

@@ -1,39 +1,63 @@
 {#-
     A table with a partition for each month of one dataset, for trips.
 
-    Like incremental_by_month, with millions of rows per month: each month that has changed is
-    filled by a `create table as` of its own, which PostgreSQL runs in parallel; then all of them
-    take the places of the old ones, by raw.swap_month() (flows/warehouse/schema.sql), in one transaction with
-    the memory of what was built. Readers see the months as they were until it commits. What the
-    contract promises of each row is checked while a partition is still apart.
+    Like incremental_by_month, with millions of rows per month. Each month that has changed is filled
+    apart by a `create table as` of its own, which PostgreSQL runs in parallel, and committed; then it
+    takes the place of the old one, by raw.swap_month() (flows/warehouse/schema.sql), in a transaction
+    with the memory of what was built. So a build that is killed loses one month's work. Where the
+    table gets other columns, all months are filled first and take their places at once. What the
+    contract promises of each row is checked while a month is still apart.
 -#}
 {% materialization partitioned_by_month, adapter='postgres' %}
     {%- set target = this.incorporate(type='table') -%}
     {%- set ddl = get_table_columns_and_constraints() -%}
 
-    {% do begin_build(target) %}
+    {% do begin_build(target, turn='keep_turn') %}
+    {% do run_query('select raw.drop_leftovers()') %}
     {% do get_assert_columns_equivalent(sql) %}
     {%- set is_new_shape = shape_is_new(target, ddl) -%}
     {%- set months = changed_months(target, is_new_shape or should_full_refresh()) -%}
-    {%- set parent = parent_of_months(target, ddl) -%}
-    {%- set promises = create_shape(target, ddl) if is_new_shape else parent -%}
+    {%- set promises = create_shape(target, ddl, on_commit='preserve rows') if is_new_shape else target -%}
 
     {% call statement('main') -%} select {{ months | length }} as changed_months {%- endcall %}
-    {% for month in months if month.load_id %}
-        {% do plan_for_whole_months() %}
-        {% call statement('fill') -%}
-            create table {{ fresh_month(target, month) }} as
-            select * from (
-                {{ sql }}
-            ) as model
-            where source_month = '{{ month.source_month }}'
-        {%- endcall %}
-        {% do run_query("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month
-            ~ "', '" ~ fresh_month(target, month) ~ "')") %}
+    {% for together in ([months] if is_new_shape else months | batch(1)) %}
+        {% for month in together if month.load_id %}
+            {% do begin_next_transaction() %}
+            {% do fill_month(target, month, promises) %}
+        {% endfor %}
+        {% do begin_next_transaction() %}
+        {% do swap_months(target, together, ddl, promises if is_new_shape) %}
     {% endfor %}
-    {% if is_new_shape %}
-        {% do run_query("select raw.reshape('" ~ parent ~ "', '" ~ promises ~ "')") %}
+    {% do end_build(target) %}
+
+    {{ return({'relations': [target]}) }}
+{% endmaterialization %}
+
+
+{#- Fill a month's table apart, once the month that is there can be replaced. -#}
+{% macro fill_month(target, month, promises) %}
+    {% do run_query("select raw.ask_for_month(to_regclass('" ~ target ~ "'), '" ~ month.source_month ~ "')") %}
+    {% do plan_for_whole_months() %}
+    {% call statement('fill') -%}
+        create table {{ fresh_month(target, month) }} as
+        select * from (
+            {{ sql }}
+        ) as model
+        where source_month = '{{ month.source_month }}'
+    {%- endcall %}
+    {% do run_query("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month
+        ~ "', '" ~ fresh_month(target, month) ~ "')") %}
+    {% do run_query("select raw.mark_as_apart('" ~ fresh_month(target, month) ~ "', '" ~ name_of(target) ~ "')") %}
+{% endmacro %}
+
+
+{#- Put months that are filled in their places, in the table's new shape if it gets one. -#}
+{% macro swap_months(target, months, ddl, new_shape) %}
+    {%- set parent = parent_of_months(target, ddl) -%}
+    {% do remember_built_months(target, months, are_apart=true) %}
+    {% if new_shape %}
         {% do remember_shape(target, ddl) %}
+        {% do run_query("select raw.reshape('" ~ parent ~ "', '" ~ new_shape ~ "')") %}
     {% endif %}
     {% for month in months %}
         {%- set fresh = "'" ~ fresh_month(target, month) ~ "'" if month.load_id else 'null' -%}
@@ -43,16 +67,13 @@
     {% if parent != target %}
         {% do run_query("select raw.replace_table('" ~ target ~ "', '" ~ parent ~ "')") %}
     {% endif %}
-    {% do remember_built_months(target, months) %}
-    {% do end_build(target) %}
-
-    {{ return({'relations': [target]}) }}
-{% endmaterialization %}
+{% endmacro %}
 
 
-{#- The table that a month is filled into, before it is the month's partition. -#}
+{#- The table that a month is filled into, before it is the month's partition; another one in each run,
+    since somebody may be reading what a run that was killed has left. -#}
 {% macro fresh_month(target, month) -%}
-    trip_months.new_{{ local_md5(target.identifier)[:8] }}_{{ month.load_id }}
+    trip_months.new_{{ local_md5(target.identifier ~ invocation_id)[:8] }}_{{ month.load_id }}
 {%- endmacro %}
 
 
@@ -69,6 +90,7 @@
         create table {{ parent }} {{ ddl }} partition by list (source_month)
     {%- endset -%}
     {% do run_query(statement) %}
+    {% do run_query(alter_relation_comment(parent, model.description)) %}
     {% do create_indexes(parent) %}
     {{ return(parent) }}
 {% endmacro %}

@@ -48,6 +48,7 @@ PASSING = (
     "lock timeout",
     "deadlock",
     "is locked by",
+    "waits for the transaction of",
 )
 # The same as SQLSTATE, or the beginning of it: connections, locks, a server that goes or comes.
 PASSING_CODES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")

@@ -18,6 +18,8 @@ where not exists (select from pg_roles where rolname = :'role') \gexec
 alter role :"role" login password :'password';
 -- The server limits temporary files for everyone; the builds of this role sort whole years.
 alter role :"role" set temp_file_limit = -1;
+-- A swap of a month waits for older snapshots, and sees which sessions have one.
+grant pg_read_all_stats to :"role";
 -- Below, dbt's grants, and flows/warehouse/roles.py: who reads is a member of this role.
 select 'create role analyst nologin'
 where not exists (select from pg_roles where rolname = 'analyst') \gexec

@@ -7,7 +7,7 @@ import csv
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from tempfile import TemporaryFile
@@ -17,6 +17,7 @@ from prefect import get_run_logger, runtime
 from prefect.assets import materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
+from psycopg2.extensions import connection as DriverConnection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
@@ -99,12 +100,12 @@ def load(
     allow_fewer_rows: bool = False,
     is_sample: bool = False,
 ) -> Load:
-    """Replace a month's partition with the file's rows, in one transaction.
+    """Replace a month's partition with the file's rows: one transaction fills, a short one swaps.
 
     Readers see the month as it was until all of the new one is there, and a load that is killed
-    changes nothing. Nothing is done where the same content is there already, nor where a sample
-    would take the place of a real month. Where another file's rows are replaced, the load's remark
-    says so.
+    changes nothing that they see; what it has filled is dropped by the next run. Nothing is done
+    where the same content is there already, nor where a sample would take the place of a real
+    month. Where another file's rows are replaced, the load's remark says so.
 
     Raises:
         TransientError: the warehouse went away, or another session kept the raw table locked.
@@ -121,10 +122,13 @@ def load(
                 prepare(cursor)
             with connection, connection.cursor() as cursor:
                 wait_for_turn(cursor, where)
+                cursor.execute("select raw.drop_leftovers()")
                 present = latest_load(cursor, dataset, month)
                 if present and (reason := why_nothing_to_do(present, file, force, is_sample)):
                     get_run_logger().info("%s %s", where, reason)
                     return present
+                ask_for_month(cursor, dataset, month)
+            with connection, connection.cursor() as cursor:
                 began, started_at = time.perf_counter(), datetime.now(UTC)
                 load_id = next_load_id(cursor)
                 fresh, rows, malformed = copy(cursor, dataset, month, load_id, file, trips, limits)
@@ -137,12 +141,9 @@ def load(
                 refuse_other_months(cursor, dataset, month, file, fresh, trips, limits)
                 if present and not (present.is_sample or allow_fewer_rows):
                     refuse_fewer_rows(file, where, present.rows, rows)
-                swap(cursor, dataset, month, fresh, is_new=present is None)
-                cursor.execute(
-                    "delete from raw.malformed_lines"
-                    " where dataset = %s and source_month = %s and load_id <> %s",
-                    [dataset.name, month, load_id],
-                )
+                set_apart(cursor, dataset, month, fresh, where)
+            with dropped_on_failure(connection), connection, connection.cursor() as cursor:
+                swap(cursor, dataset, month, load_id, fresh, malformed)
                 cursor.execute(
                     "insert into raw.loads (load_id, dataset, source_month, source, is_sample,"
                     " sha256, bytes, etag, last_modified, row_count, malformed_lines, started_at,"
@@ -183,15 +184,51 @@ def slot() -> Iterator[None]:
 
 
 def wait_for_turn(cursor: Cursor, where: str) -> None:
-    """Let one load at a time work on a month; the second one waits for the first."""
-    cursor.execute("savepoint before_turn")
-    try:
-        cursor.execute("set local lock_timeout = '100ms'; select raw.take_turns(%s)", [where])
-    except psycopg2.errors.LockNotAvailable:
+    """Let one session at a time load a month; the second one waits for the end of the first."""
+    cursor.execute("select raw.keep_turn(%s, waits => false)", [where])
+    if cursor.fetchall() == [(False,)]:
         get_run_logger().info("Another run is loading %s; waiting for it", where)
-        cursor.execute("rollback to savepoint before_turn")
-        cursor.execute("select raw.take_turns(%s)", [where])
-    cursor.execute("set local lock_timeout = 0")
+        cursor.execute("select raw.keep_turn(%s)", [where])
+
+
+def ask_for_month(cursor: Cursor, dataset: Dataset, month: date) -> None:
+    """Wait until the month can be replaced: where it can't be, a COPY would be in vain."""
+    parent = f"raw.{dataset.raw_table}"
+    log_who_is_in_the_way(cursor, parent, month)
+    cursor.execute("select raw.ask_for_month(%s, %s)", [parent, month])
+
+
+def log_who_is_in_the_way(cursor: Cursor, parent: str, month: date) -> None:
+    """Log whom a swap of the month waits for, if it is not for a moment."""
+    cursor.execute("select raw.in_the_way_of(%s, %s)", [parent, month])
+    [(sessions,)] = cursor.fetchall()
+    if sessions:
+        get_run_logger().info("%s is in use by %s; waiting for it", parent, sessions)
+
+
+def set_apart(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, where: str) -> None:
+    """Give the filled table all that a partition has, and mark it as what it is until the swap."""
+    run(
+        cursor,
+        "alter table {} alter source_month drop default, alter source_row drop identity,"
+        " alter load_id drop default",
+        fresh,
+    )
+    name = fresh.as_string(cursor)
+    parent = f"raw.{dataset.raw_table}"
+    cursor.execute("select raw.constrain_month(%s, %s, %s)", [parent, month, name])
+    cursor.execute("select raw.mark_as_apart(%s, %s)", [name, where])
+
+
+@contextmanager
+def dropped_on_failure(connection: DriverConnection) -> Iterator[None]:
+    """Drop the filled table if it can't be swapped in; where we are killed, the next run does."""
+    try:
+        yield
+    except BaseException:
+        with suppress(psycopg2.Error), connection, connection.cursor() as cursor:
+            cursor.execute("select raw.drop_leftovers()")
+        raise
 
 
 def latest_load(cursor: Cursor, dataset: Dataset, month: date) -> Load | None:
@@ -255,8 +292,8 @@ def create_partition(
 ) -> Identifier:
     """Make the table that is to become the month's partition, with defaults for what COPY lacks.
 
-    An identity numbers the rows, which is faster than a sequence that is a default; swap() takes it
-    away, since PostgreSQL 17 and later attach no table that has one. The constraint tells
+    An identity numbers the rows, which is faster than a sequence that is a default; set_apart()
+    takes it away, since PostgreSQL 17 and later attach no table that has one. The constraint tells
     PostgreSQL that all rows are the month's, which it would otherwise read them for.
     """
     fresh = Identifier("raw", f"{dataset.raw_table}_load_{load_id}")
@@ -316,9 +353,10 @@ def copy_good_lines(
     key: tuple[int, str, date],
     limits: Limits,
 ) -> tuple[int, int]:
-    """Copy a file's rows into its partition and its other lines into `raw.malformed_lines`.
+    """Copy a file's rows into its partition, and its other lines into a temporary table.
 
-    `key` is the load, dataset and month of those lines. Returns the numbers of both.
+    That is this session's, until the swap takes its lines to `raw.malformed_lines`. `key` is the
+    load, dataset and month of those lines. Returns the numbers of both.
     """
     # Malformed lines wait in a file, not in memory: there may be as many as the file has lines.
     with TemporaryFile("w+", encoding="utf-8", newline="") as aside:
@@ -326,7 +364,8 @@ def copy_good_lines(
         chunks = trips.good_chunks(lambda *malformed: writer.writerow((*key, *malformed)))
         rows = copy_chunks(cursor, fresh, file, trips, chunks, limits)
         aside.seek(0)
-        cursor.copy_expert("copy raw.malformed_lines from stdin with (format csv)", aside)
+        cursor.execute("create temporary table malformed_lines (like raw.malformed_lines)")
+        cursor.copy_expert("copy pg_temp.malformed_lines from stdin with (format csv)", aside)
         return rows, cursor.rowcount
 
 
@@ -337,7 +376,7 @@ def refuse_malformed(
     share = malformed / (malformed + rows) if malformed else 0.0
     if share > limits.malformed_share:
         cursor.execute(
-            "select line_number, reason from raw.malformed_lines"
+            "select line_number, reason from pg_temp.malformed_lines"
             " where load_id = %s order by line_number limit 1",
             [load_id],
         )
@@ -413,23 +452,20 @@ class Stream:
         return chunk
 
 
-def swap(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, is_new: bool) -> None:
-    """Put the new table in the place of the month's partition, by raw.swap_month() in raw.sql."""
-    run(
-        cursor,
-        "alter table {} alter source_month drop default, alter source_row drop identity,"
-        " alter load_id drop default",
-        fresh,
-    )
-    parent = f"raw.{dataset.raw_table}"
+def swap(
+    cursor: Cursor, dataset: Dataset, month: date, load_id: int, fresh: Identifier, malformed: int
+) -> None:
+    """Put the filled table in the place of the month's partition, with its malformed lines.
+
+    What can wait for another session comes before the swap, which locks readers out.
+    """
+    cursor.execute("lock table raw.loads in row exclusive mode")
     cursor.execute(
-        "select raw.holders_of(array(select relid from pg_partition_tree(%s)))", [parent]
+        "delete from raw.malformed_lines where dataset = %s and source_month = %s",
+        [dataset.name, month],
     )
-    [(holders,)] = cursor.fetchall()
-    if holders and not is_new:  # a new month waits for nobody
-        get_run_logger().info("%s is locked by %s; waiting for it", parent, holders)
-    run(
-        cursor,
-        "select raw.swap_month({}, {}, {})",
-        *(Literal(parent), Literal(month), Literal(fresh.as_string(cursor))),
-    )
+    if malformed:
+        cursor.execute("insert into raw.malformed_lines select * from pg_temp.malformed_lines")
+    parent = f"raw.{dataset.raw_table}"
+    log_who_is_in_the_way(cursor, parent, month)
+    cursor.execute("select raw.swap_month(%s, %s, %s)", [parent, month, fresh.as_string(cursor)])

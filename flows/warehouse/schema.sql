@@ -46,38 +46,67 @@ begin
 end
 $$;
 
--- The sessions that hold a lock on a table or its partitions, in words; null where nobody does.
+-- The same for a session, over as many transactions as it has: until it ends, or gives the turn up.
+-- Only an advisory lock outlives a transaction. Returns false if another session has the turn and
+-- this one is not to wait.
+create or replace function raw.keep_turn(what text, waits boolean default true) returns boolean
+language plpgsql as $$
+begin
+    if waits then
+        perform pg_advisory_lock('raw.locks'::regclass::oid::int, hashtext(what));
+        return true;
+    end if;
+    return pg_try_advisory_lock('raw.locks'::regclass::oid::int, hashtext(what));
+end
+$$;
+
+create or replace function raw.give_up_turn(what text) returns boolean
+language sql as $$
+    select pg_advisory_unlock('raw.locks'::regclass::oid::int, hashtext(what))
+$$;
+
+-- Sessions in words; null where there are none but this one.
+create or replace function raw.sessions_in_words(pids int[]) returns text
+language sql as $$
+    select string_agg(format(
+        'process %s (%s, %s%s)', pid, coalesce(usename, backend_type), coalesce(nullif(application_name, ''), 'no name'),
+        -- Not shown of other roles' sessions without pg_read_all_stats.
+        ', since ' || to_char(xact_start, 'HH24:MI:SS')
+    ), ', ' order by pid)
+    from pg_stat_activity
+    where pid = any(pids) and pid <> pg_backend_pid()
+$$;
+
+-- The sessions that hold a lock on one of these tables, in words; null where nobody does.
 create or replace function raw.holders_of(tables regclass[]) returns text
-language sql stable as $$
-    select string_agg(distinct format(
-        'process %s (%s, %s%s)', activity.pid, activity.usename,
-        coalesce(nullif(activity.application_name, ''), 'no name'),
-        -- Not shown of other roles' sessions.
-        ', since ' || to_char(activity.xact_start, 'HH24:MI:SS')
-    ), ', ')
-    from pg_locks as locks
-    inner join pg_stat_activity as activity on locks.pid = activity.pid
+language sql as $$
+    select raw.sessions_in_words(array_agg(pid))
+    from pg_locks
     where
-        locks.granted
-        and locks.database = (select oid from pg_database where datname = current_database())
-        and locks.relation = any(tables)
-        and activity.pid <> pg_backend_pid()
+        granted
+        and database = (select oid from pg_database where datname = current_database())
+        and relation = any(tables)
+$$;
+
+-- One of the limits of waiting. They can be set, for a session (PGOPTIONS='-c
+-- nyc_taxi.lock_patience=10min' in .env) or, by a superuser, for a database.
+create or replace function raw.limit_of_waiting(name text, standard interval) returns interval
+language sql stable as $$
+    select coalesce(nullif(current_setting('nyc_taxi.lock_' || name, true), '')::interval, standard)
 $$;
 
 -- Execute statements that lock tables, in the order given, so that readers never queue for long
--- behind a lock that another session holds: a try of a second, a pause, and another try. The limits
--- can be set, for a session (PGOPTIONS='-c nyc_taxi.lock_patience=10min' in .env) or, by a
--- superuser, for a database. Raises lock_not_available, with the holders' names.
+-- behind a lock that another session holds: a try of a second for all of them, a pause in which none
+-- is held, and another try. Raises lock_not_available, with the holders' names.
 create or replace function raw.execute_patiently(statements text[], tables regclass[])
 returns void
 language plpgsql as $$
 declare
-    patience interval := coalesce(nullif(current_setting('nyc_taxi.lock_patience', true), ''), '90s');
     -- More than PostgreSQL's deadlock_timeout, after which it ends an autovacuum that is in the way.
-    attempt interval := coalesce(nullif(current_setting('nyc_taxi.lock_attempt', true), ''), '1200ms');
-    pause interval := coalesce(nullif(current_setting('nyc_taxi.lock_pause', true), ''), '2s');
+    attempt interval := raw.limit_of_waiting('attempt', '1200ms');
+    pause interval := raw.limit_of_waiting('pause', '2s');
     limit_before text := current_setting('lock_timeout');
-    gives_up_at timestamptz := clock_timestamp() + patience;
+    gives_up_at timestamptz := clock_timestamp() + raw.limit_of_waiting('patience', '90s');
     attempt_ends_at timestamptz;
     statement text;
 begin
@@ -92,8 +121,9 @@ begin
             end loop;
             perform set_config('lock_timeout', limit_before, true);
             return;
-        exception when lock_not_available then
+        exception when lock_not_available or deadlock_detected then
             if clock_timestamp() > gives_up_at then
+                perform pg_stat_clear_snapshot();  -- else it shows what this transaction has seen before
                 raise lock_not_available using message = format(
                     '%s is locked by %s. End that session''s transaction, or run again later',
                     tables[1], coalesce(raw.holders_of(tables), 'a session that has just ended')
@@ -126,6 +156,85 @@ language sql as $$
         100, 100 * 400.0 * current_setting('block_size')::int / greatest(1, pg_relation_size(target))
     )::real
 $$;
+
+-- The other sessions in this database that hold a snapshot. Without pg_read_all_stats, other roles'
+-- snapshots are hidden: then each transaction of theirs counts. This project's own sessions, which
+-- take turns, don't count: they are READ COMMITTED, and lock what they read before they take a
+-- snapshot.
+create or replace function raw.snapshots() returns table (pid int, virtualxid text)
+language sql as $$
+    select activity.pid, transactions.virtualxid
+    from pg_locks as transactions
+    inner join pg_stat_activity as activity on transactions.pid = activity.pid
+    cross join (select oid from pg_database where datname = current_database()) as here
+    where
+        transactions.locktype = 'virtualxid'
+        and transactions.granted
+        and activity.datid = here.oid
+        and activity.usesysid is not null  -- null for PostgreSQL's own processes
+        and activity.pid <> pg_backend_pid()
+        and (activity.backend_xmin is not null or activity.state is null)  -- null where it is hidden
+        and activity.pid not in (select vacuum.pid from pg_stat_progress_vacuum as vacuum)
+        and activity.pid not in (
+            select locks.pid
+            from pg_locks as locks
+            where
+                locks.database = here.oid
+                and (
+                    locks.relation = 'raw.locks'::regclass
+                    and locks.mode in ('RowShareLock', 'RowExclusiveLock')
+                    or locks.locktype = 'advisory'
+                    and locks.classid = 'raw.locks'::regclass and locks.objsubid = 2
+                )
+        )
+$$;
+
+-- Wait until no session has a snapshot any more that is older than this call, as PostgreSQL's own
+-- `create index concurrently` does. Which tables there are is not read by a snapshot, and which rows
+-- are in them is: to an older REPEATABLE READ transaction, or to a `copy (select ...)` that waits for
+-- a lock, a partition that is new has none. Raises lock_not_available, with the sessions' names.
+create or replace function raw.wait_for_older_snapshots(target regclass) returns void
+language plpgsql as $$
+declare
+    gives_up_at timestamptz := clock_timestamp() + raw.limit_of_waiting('patience', '90s');
+    older text[];  -- the transactions that had a snapshot when this began, and at each look since
+    pids int[];
+begin
+    loop
+        perform pg_stat_clear_snapshot();
+        select array_agg(virtualxid), array_agg(pid) into older, pids
+        from raw.snapshots()
+        where older is null or virtualxid = any(older);
+        if older is null then
+            return;
+        elsif clock_timestamp() > gives_up_at then
+            raise lock_not_available using message = format(
+                '%s waits for the transaction of %s, which may still read it as it was. '
+                'End that session''s transaction, or run again later',
+                target, raw.sessions_in_words(pids)
+            );
+        end if;
+        perform pg_sleep(0.1);
+    end loop;
+end
+$$;
+
+-- Let a table without a key have its rows deleted in a database with a publication FOR ALL TABLES,
+-- which has to tell a subscriber which rows they were: by all their values.
+create or replace function raw.identify_rows(target regclass) returns void
+language plpgsql as $$
+begin
+    if
+        (select relreplident = 'd' from pg_class where oid = target)
+        and not exists (select from pg_index where indrelid = target and indisprimary)
+    then
+        perform raw.execute_patiently(
+            array[format('alter table %s replica identity full', target)], array[target]
+        );
+    end if;
+end
+$$;
+select raw.identify_rows('raw.malformed_lines');
 
 -- The months in which a raw table's trips begin, with the share of each, the largest first; from a
 -- sample of the pages of a large table. Texts that are not dates as TLC or a copy writes them (see
@@ -161,43 +270,12 @@ language sql stable as $$
     select format('%s_%s', relname, to_char(month, 'YYYY_MM')) from pg_class where oid = parent
 $$;
 
--- Give a filled table what its parent promises of each row: not null, checks, keys, indexes, and
--- that all rows are of the month. PostgreSQL checks it here, before the swap locks anything.
-create or replace function raw.constrain_month(parent regclass, month date, fresh regclass) returns void
-language plpgsql as $$
-declare
-    actions text;
-    statement text;
-begin
-    select string_agg(action, ', ' order by rank, action) into actions
-    from (
-        select 1 as rank, format('alter %I set not null', attname) as action
-        from pg_attribute
-        where attrelid = parent and attnum > 0 and not attisdropped and attnotnull
-        union all
-        -- A key's index gets a name of its own: it can't be called as those of the other months.
-        select 2, concat(
-            'add ', case contype when 'c' then format('constraint %I ', conname) end,
-            pg_get_constraintdef(oid)
-        )
-        from pg_constraint
-        where conrelid = parent and contype in ('c', 'p', 'u')
-        union all
-        select 3, format('add constraint is_of_month check (source_month = %L::date)', month)
-    ) as needed;
-    execute format('alter table %s %s', fresh, actions);
-    for statement in
-        select regexp_replace(
-            pg_get_indexdef(indexrelid), '^CREATE INDEX \S+ ON (ONLY )?\S+ ', format('create index on %s ', fresh)
-        )
-        from pg_index
-        where
-            indrelid = parent
-            and not exists (select from pg_constraint where conindid = indexrelid)
-    loop
-        execute statement;
-    end loop;
-end
+-- A month's partition; null where there is none.
+create or replace function raw.partition_of(parent regclass, month date) returns regclass
+language sql stable as $$
+    select inhrelid::regclass
+    from pg_inherits inner join pg_class on inhrelid = pg_class.oid
+    where inhparent = parent and relname = raw.partition_name(parent, month)
 $$;
 
 -- The actions of `alter table` that add to a table the columns that only another one has; null where
@@ -217,6 +295,102 @@ language sql stable as $$
         )
 $$;
 
+-- Give a filled table what its parent promises of each row: not null, checks, keys, indexes, and
+-- that all rows are of the month. PostgreSQL checks it here, before the swap locks anything. Indexes
+-- and statistics targets that people have added to the parent are among it.
+create or replace function raw.constrain_month(parent regclass, month date, fresh regclass) returns void
+language plpgsql as $$
+declare
+    actions text := raw.columns_to_add(fresh, parent);
+    statement text;
+begin
+    if actions is not null then
+        execute format('alter table %s %s', fresh, actions);
+    end if;
+    select string_agg(action, ', ' order by rank, action) into actions
+    from (
+        select 1 as rank, format('alter %I set not null', attname) as action
+        from pg_attribute
+        where attrelid = parent and attnum > 0 and not attisdropped and attnotnull
+        union all
+        -- A key's index gets a name of its own: it can't be called as those of the other months.
+        select 2, concat(
+            'add ', case contype when 'c' then format('constraint %I ', conname) end,
+            pg_get_constraintdef(oid)
+        )
+        from pg_constraint
+        where conrelid = parent and contype in ('c', 'p', 'u', 'x')
+        union all
+        select 3, format('add constraint is_of_month check (source_month = %L::date)', month)
+        where not exists (select from pg_constraint where conrelid = fresh and conname = 'is_of_month')
+        union all
+        select 4, format('alter %I set statistics %s', attname, attstattarget)
+        from pg_attribute
+        where attrelid = parent and attnum > 0 and not attisdropped and attstattarget >= 0
+    ) as needed;
+    execute format('alter table %s %s', fresh, actions);
+    for statement in
+        -- All but the index's name, which may be any, and the parent's.
+        select format(
+            'create %sindex on %s using %s', case when indisunique then 'unique ' end, fresh,
+            regexp_replace(
+                substr(pg_get_indexdef(indexrelid), length(format(
+                    'CREATE %sINDEX %I', case when indisunique then 'UNIQUE ' end, relname
+                )) + 1), '^.*? USING ', ''
+            )
+        )
+        from pg_index inner join pg_class on indexrelid = pg_class.oid
+        where
+            indrelid = parent
+            and not exists (select from pg_constraint where conindid = indexrelid)
+    loop
+        execute statement;
+    end loop;
+end
+$$;
+
+-- Mark a table that is filled and committed apart, before it is swapped in: who makes it keeps this
+-- turn until the swap, and what a session that was killed has left is known by that.
+create or replace function raw.mark_as_apart(fresh regclass, turn text) returns void
+language plpgsql as $$
+begin
+    execute format(
+        'comment on table %s is %L', fresh, format('Not yet a month: filled in the turn %s (nyc-taxi-elt)', turn)
+    );
+end
+$$;
+
+-- Drop the tables apart that killed sessions have left, and this session's own. One that somebody
+-- reads is left to the next run.
+create or replace function raw.drop_leftovers() returns void
+language plpgsql as $$
+declare
+    leftover regclass;
+    turn text;
+begin
+    for leftover, turn in
+        select
+            pg_class.oid::regclass,
+            substring(obj_description(pg_class.oid, 'pg_class') from '^Not yet a month: .* turn (.+) \(nyc-taxi-elt\)$')
+        from pg_class
+        where
+            relnamespace in (to_regnamespace('raw'), to_regnamespace('trip_months'))
+            and relkind = 'r' and not relispartition
+            and obj_description(pg_class.oid, 'pg_class') like 'Not yet a month: %(nyc-taxi-elt)'
+    loop
+        if raw.keep_turn(turn, waits => false) then
+            begin
+                execute format('lock table %s in access exclusive mode nowait', leftover);
+                execute format('drop table %s', leftover);
+            exception when lock_not_available or undefined_table or insufficient_privilege then
+                raise notice '% is left to the next run', leftover;
+            end;
+            perform raw.give_up_turn(turn);
+        end if;
+    end loop;
+end
+$$;
+
 -- Raise if a view reads a month's partition, which is dropped with each load of the month.
 create or replace function raw.refuse_readers_of_a_month(parent regclass, part regclass) returns void
 language plpgsql as $$
@@ -230,24 +404,63 @@ begin
 end
 $$;
 
+-- Wait until a month can be replaced, before hours of work go into the new one: until its partition
+-- can be locked, and no snapshot is older. Nothing stays locked. Raises what raw.swap_month() would.
+create or replace function raw.ask_for_month(parent regclass, month date) returns void
+language plpgsql as $$
+declare
+    old regclass := raw.partition_of(parent, month);
+begin
+    if old is null then
+        return;
+    end if;
+    perform raw.refuse_readers_of_a_month(parent, old);
+    begin
+        perform raw.lock_patiently(array[parent, old], 'access exclusive');
+        raise sqlstate 'NYC01';  -- so that what it has locked is free again
+    exception when sqlstate 'NYC01' then
+        null;
+    end;
+    perform raw.wait_for_older_snapshots(parent);
+end
+$$;
+
+-- Whom a swap of a month would wait for, in words, but for what began within the last second; null
+-- where for nobody.
+create or replace function raw.in_the_way_of(parent regclass, month date) returns text
+language sql as $$
+    select raw.sessions_in_words(array_agg(activity.pid))
+    from pg_stat_activity as activity
+    where
+        raw.partition_of(parent, month) is not null
+        and (activity.xact_start < clock_timestamp() - interval '1 second') is not false
+        and activity.pid in (
+            select pid from pg_locks
+            where
+                granted
+                and database = (select oid from pg_database where datname = current_database())
+                and relation in (parent, raw.partition_of(parent, month))
+            union
+            select pid from raw.snapshots()
+        )
+$$;
+
 -- Put a filled table in the place of a month's partition, in the caller's transaction: readers see
--- the month as it was until that commits. `fresh` may be null: then the month goes.
+-- the month as it was until that commits. `fresh` may be null: then the month goes. To have no
+-- reader find the month empty, whatever its snapshot, `fresh` has to be committed before.
 -- Columns that only the new table has are added to the parent, as the text that they are.
 create or replace function raw.swap_month(parent regclass, month date, fresh regclass) returns void
 language plpgsql as $$
 declare
     name text := raw.partition_name(parent, month);
-    old regclass;
+    old regclass := raw.partition_of(parent, month);
     existing regclass;
     added text;
+    locks text[];
 begin
     if extract(day from month) <> 1 then
         raise check_violation using message = format('%s is not the first day of a month', month);
     end if;
-
-    select inhrelid into old
-    from pg_inherits inner join pg_class on inhrelid = pg_class.oid
-    where inhparent = parent and relname = name;
 
     existing := to_regclass(format(
         '%s.%I', (select relnamespace::regnamespace from pg_class where oid = fresh), name
@@ -262,12 +475,18 @@ begin
     perform raw.refuse_readers_of_a_month(parent, old);
     added := raw.columns_to_add(parent, fresh);
 
-    -- Readers need not wait for a month that only comes in addition.
+    -- Readers need not wait for a month that only comes in addition, nor need it wait for them. The
+    -- new table is locked as well, which pg_dump may be reading.
     if old is null and added is null then
-        perform raw.lock_patiently(array[parent], 'share update exclusive');
+        locks := raw.statements_to_lock(array[parent], 'share update exclusive');
     else
-        perform raw.lock_patiently(array_remove(array[parent, old], null), 'access exclusive');
+        perform raw.wait_for_older_snapshots(parent);
+        locks := raw.statements_to_lock(array_remove(array[parent, old], null), 'access exclusive');
     end if;
+    if fresh is not null then
+        locks := locks || raw.statements_to_lock(array[fresh], 'access exclusive');
+    end if;
+    perform raw.execute_patiently(locks, array_remove(array[parent, old, fresh], null));
     if old is not null then
         execute format('drop table %s', old);
     end if;
@@ -285,6 +504,7 @@ begin
     execute format('alter table %s rename to %I', fresh, name);
     execute format('alter table %s attach partition %s for values in (%L)', parent, fresh, month);
     execute format('alter table %s drop constraint is_of_month', fresh);
+    execute format('comment on table %s is null', fresh);
 end
 $$;
 
@@ -447,6 +667,9 @@ declare
     own_views jsonb;
     actions text;
 begin
+    if months <> '{}' then
+        perform raw.wait_for_older_snapshots(target);
+    end if;
     own_views := raw.take_own_views(
         target, going, raw.statements_to_lock(target || months, 'access exclusive')
     );
@@ -565,11 +788,13 @@ $$;
 create or replace function raw.replace_table(old regclass, fresh regclass) returns void
 language plpgsql as $$
 declare
+    kind "char" := (select relkind from pg_class where oid = old);
     name name := (select relname from pg_class where oid = old);
     home name := (select relnamespace::regnamespace from pg_class where oid = old);
     readers text[];
     definitions text[];
 begin
+    perform raw.wait_for_older_snapshots(old);
     perform raw.lock_patiently(array[old], 'access exclusive');
     select
         array_agg(reader::text),
@@ -594,6 +819,6 @@ begin
             fresh, raw.dependents_of(old)
         );
     end if;
-    execute format('drop table %s', old);
+    execute format('drop %s %s', case kind when 'v' then 'view' else 'table' end, old);
 end
 $$;

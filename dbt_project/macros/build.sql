@@ -14,8 +14,11 @@
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
     {%- elif ask("not exists (select from raw.loads)") -%}
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
-    {%- elif ask("to_regclass('" ~ built_projects ~ "') is null") -%}
+    {%- elif ask("to_regclass('bookkeeping.built_projects') is null") -%}
         {{ exceptions.raise_compiler_error("an earlier version made this warehouse: `make run` upgrades it") }}
+    {%- endif -%}
+    {%- if var('months') and target.name == 'warehouse' -%}
+        {{ exceptions.raise_compiler_error("`months` limits the target dev alone: add --target dev") }}
     {%- endif -%}
     {%- set names = [] -%}
     {%- for node in graph.nodes.values() if node.resource_type in ('model', 'seed') -%}
@@ -32,6 +35,7 @@
         ) }}
     {%- endif -%}
     {%- do name_what_no_model_makes(names) %}
+    {{ prepare_dev() if target.name != 'warehouse' }}
     delete from {{ built_projects }}
 {% endmacro %}
 

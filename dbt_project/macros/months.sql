@@ -29,7 +29,7 @@
                 max(load_id) as load_id,
                 '{{ own_code }}' as code
             from {{ source('tlc', 'loads') }}
-            where dataset = '{{ config.get('meta').dataset }}'
+            where dataset = '{{ config.get('meta').dataset }}' and {{ month_is_in_target() }}
             {%- else -%}
             select
                 dataset,

@@ -73,7 +73,7 @@
 {#- The table that a month is filled into, before it is the month's partition; another one in each run,
     since somebody may be reading what a run that was killed has left. -#}
 {% macro fresh_month(target, month) -%}
-    trip_months.new_{{ local_md5(target.identifier ~ invocation_id)[:8] }}_{{ month.load_id }}
+    {{ schema_of_months() }}.new_{{ local_md5(target.identifier ~ invocation_id)[:8] }}_{{ month.load_id }}
 {%- endmacro %}
 
 
@@ -85,7 +85,7 @@
     {%- set kind = run_query("select relkind::text from pg_class where oid = to_regclass('" ~ target ~ "')") -%}
     {%- set kind = kind.rows[0][0] if kind.rows else none -%}
     {%- if kind == 'p' -%} {{ return(target) }} {%- endif -%}
-    {%- set parent = target.incorporate(path={'schema': 'trip_months'}) if kind else target -%}
+    {%- set parent = target.incorporate(path={'schema': schema_of_months()}) if kind else target -%}
     {%- set statement -%}
         create table {{ parent }} {{ ddl }} partition by list (source_month)
     {%- endset -%}

@@ -1,6 +1,7 @@
 with source as (
 
     select * from {{ source('tlc', 'loads') }}
+    where {{ month_is_in_target() }}
 
 ),
 

@@ -25,7 +25,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
 
 run: $(INSTALLED)  ## load a month and build the models: DATASET=green, MONTH=2021-01, SOURCE=path-or-url, or a sample
-	@if [ -z "$$MONTH$$SOURCE$(if $(filter --months% --source%,$(ARGS)),ARGS)" ]; then \
+	@if [ -z "$(if $(filter --months% --source%,$(ARGS)),ARGS)$$MONTH$$SOURCE" ]; then \
 		SOURCE=sample; fi; exec $(BIN)/python -m flows.elt $(ASKED) $(ARGS)
 
 plan: $(INSTALLED)  ## show what a run would fetch, and load nothing: MONTH=2009-01..latest, SOURCE=...

@@ -2,6 +2,8 @@
 
 A `.pth` file of `.venv` (the Makefile writes it) imports this module at the start of each program:
 the flows, dbt, prefect, pytest. Elsewhere `flows.settings` imports it. So it imports little.
+dbt and Prefect read a `.env` themselves, from the folder that they are started in; nothing but the
+environment gives dbt alone the sessions below, and Prefect a home of this folder's.
 
 - The settings in `.env` are in the environment, for what the environment itself does not set.
 - Prefect's home is this folder's, so that two clones share nothing.

@@ -50,12 +50,12 @@ def end_on_signals(message: str = MESSAGE) -> None:
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     awaited = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     for number in awaited:
-        signal.signal(number, stand_still)
+        signal.signal(number, block_forever)
     arguments = (receiver, sender, awaited, message)  # the sender too, or it would be closed
     threading.Thread(target=wait_for, args=arguments, daemon=True, name="signals").start()
 
 
-def stand_still(_number: int, _frame: object) -> None:
+def block_forever(_number: int, _frame: object) -> None:
     """Keep the main thread from doing anything more, such as committing what it has in hand."""
     threading.Event().wait()
 

@@ -82,7 +82,7 @@ def check_months(months: str) -> str:
     return months
 
 
-def one_of(names: Iterable[str]) -> Any:
+def choice(names: Iterable[str]) -> Any:
     """A type for a parameter that is one of some names, as Prefect's form offers them.
 
     Another value raises a `UsageError`.
@@ -131,8 +131,8 @@ Months = Annotated[
     AfterValidator(check_months),
     Field(json_schema_extra={"pattern": rf"^\s*{RANGE}([\s,]+{RANGE})*\s*$"}),
 ]
-DatasetName = one_of(DATASETS)
-Datasets = one_of([*DATASETS, ALL])
+DatasetName = choice(DATASETS)
+Datasets = choice([*DATASETS, ALL])
 TableName = Annotated[
     str, AfterValidator(check_table_name), Field(json_schema_extra={"pattern": f"^{PLAIN_NAME}$"})
 ]

@@ -17,17 +17,17 @@ from flows.errors import explain
 ONLY_LOG = {"only_log": True}  # `extra` of a log line that a person at the terminal can do without
 FLOWS = str(Path(__file__).parent)
 SECONDS_BETWEEN_REPORTS = 1.0
-PATIENCE = 5.0  # seconds that a finished job waits for Prefect to learn of it
+REPORT_TIMEOUT = 5.0  # seconds that a finished job waits for Prefect to learn of it
 
 logger = logging.getLogger("prefect.progress")
 terminal = Console(stderr=True, highlight=False)
 
 
 class Advance(Protocol):
-    """Takes how many bytes, and rows if they are counted, are done so far."""
+    """Reports how far a job is."""
 
     def __call__(self, done: int, rows: int | None = None) -> None:
-        """Of all bytes of the job, and rows."""
+        """Take the bytes that are done so far, and the rows where they are counted."""
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
         share = 100.0
     finally:
         is_over.set()
-        reporter.join(PATIENCE)
+        reporter.join(REPORT_TIMEOUT)
 
 
 def bars(*columns: TextColumn | BarColumn | DownloadColumn | TransferSpeedColumn) -> Progress:

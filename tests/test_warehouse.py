@@ -647,7 +647,7 @@ class TestErrors:
             "\tIs the server running on that host and accepting TCP/IP connections?\n"
             'connection to server at "localhost" (127.0.0.1), port 5432 failed: FATAL:  password'
         )
-        refusal = warehouse.why_not_connected(error, wrong)
+        refusal = warehouse.connection_error(error, wrong)
         assert isinstance(refusal, Refused)
         assert str(refusal).endswith("FATAL:  password")
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flows.errors import PipelineError, TransientError
 from flows.settings import ROOT
-from flows.warehouse.connection import PASSING, connect
+from flows.warehouse.connection import TRANSIENT_MESSAGES, connect
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -50,7 +50,7 @@ def failure(message: str) -> PipelineError:
 
 def is_passing(message: str) -> bool:
     """Whether a message is of a server that may be back in a moment."""
-    return any(word in message for word in PASSING)
+    return any(word in message for word in TRANSIENT_MESSAGES)
 
 
 def in_one_line(text: str | None) -> str:

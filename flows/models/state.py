@@ -35,6 +35,9 @@ def is_up_to_date() -> bool:
     """Whether a build would change nothing: the months, the project and the tables are the same.
 
     Then dbt is not even imported.
+
+    Raises:
+        Unreachable: the warehouse does not answer.
     """
     with connect() as connection:
         if not connection.exec_driver_sql(

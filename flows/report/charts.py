@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from flows.report.facts import Facts
-from flows.report.formatting import count, dollars, hour_of, month_after, part, runs_of
+from flows.report.formatting import consecutive_ranges, count, dollars, hour_of, part
+from flows.tlc.months import month_after
 
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 LONGEST_LABEL = 46  # characters that fit on a phone
@@ -47,7 +48,7 @@ def charts(facts: Facts) -> dict[str, Any]:
         drawn = {"days": days_chart(facts), "hours": hours_chart(facts)}
     for name in ("zones", "zone_pairs", "payments"):
         ranked = getattr(facts, name)
-        if not ranked.empty and not (name == "payments" and "ways of payment" in facts.lacks):
+        if not ranked.empty and not (name == "payments" and "ways of payment" in facts.missing):
             drawn[name] = ranking(ranked, trips)
     return {
         f"{facts.dataset.name}-{name}": figure.update_layout(template="none").to_plotly_json()
@@ -95,7 +96,7 @@ def days_chart(facts: Facts) -> go.Figure:
 
     Months that are not loaded take no room: a dotted line marks where they would be.
     """
-    shown = ["trips"] if "totals" in facts.lacks else ["trips", "revenue"]
+    shown = ["trips"] if "totals" in facts.missing else ["trips", "revenue"]
     figure = make_subplots(
         rows=len(shown),
         shared_xaxes=True,
@@ -103,7 +104,7 @@ def days_chart(facts: Facts) -> go.Figure:
         subplot_titles=[name.capitalize() for name in shown],
     )
     days = list(facts.days["day"])
-    told = [
+    hover_text = [
         f"<b>{day:%a, %-d %B %Y}</b>{' (sample)' * (day.replace(day=1) in facts.samples)}"
         f"<br>{count(trips)} trips<br>{dollars(revenue)}"
         for day, trips, revenue in zip(
@@ -114,13 +115,13 @@ def days_chart(facts: Facts) -> go.Figure:
         bars = go.Bar(
             x=[day.isoformat() for day in days],
             y=facts.days[name].astype(object).where(facts.days[name].notna(), None).tolist(),
-            hovertext=told,
+            hovertext=hover_text,
             hoverinfo="text",
             width=0.8 * timedelta(days=1).total_seconds() * 1_000,
         )
         figure.add_trace(bars, row=row, col=1)
     figure.update_annotations(x=0, xanchor="left", font_size=13)
-    runs, marked = runs_of(facts.months), marked_days(facts.months)
+    runs, marked = consecutive_ranges(facts.months), marked_days(facts.months)
     figure.update_xaxes(
         type="date",
         range=[left_of(runs[0][0]), left_of(month_after(runs[-1][1]))],
@@ -157,7 +158,7 @@ def hours_chart(facts: Facts) -> go.Figure:
     """A heat map: one row per weekday, one column per hour."""
     trips = facts.hours.to_numpy().tolist()
     most = max(map(max, trips))  # without it, Plotly takes no notice of the least, which is 0
-    told = [
+    hover_text = [
         [
             f"<b>{weekday}, {hour_of(hour)}</b><br>{count(trips)} trips"
             for hour, trips in enumerate(row)
@@ -168,7 +169,7 @@ def hours_chart(facts: Facts) -> go.Figure:
         z=trips,
         x=list(range(24)),
         y=WEEKDAYS,
-        hovertext=told,
+        hovertext=hover_text,
         hoverinfo="text",
         coloraxis="coloraxis",
         xgap=2,
@@ -193,7 +194,7 @@ def ranking(ranked: pd.DataFrame, all_trips: int) -> go.Figure:
     """One bar per row, below its title, which so has all the width of a narrow page."""
     titles, trips = ranked["title"].tolist(), ranked["trips"].tolist()
     rows = list(range(len(ranked)))
-    told = [
+    hover_text = [
         f"<b>{escape(title, quote=False)}</b><br>{count(n)} trips, {part(n, all_trips)} of all"
         f"<br>{dollars(revenue)}"
         for title, n, revenue in zip(titles, trips, ranked["revenue"], strict=True)
@@ -207,7 +208,7 @@ def ranking(ranked: pd.DataFrame, all_trips: int) -> go.Figure:
         text=[f"{count(n)} · {part(n, all_trips)}" for n in trips],
         textposition="outside",
         cliponaxis=False,
-        hovertext=told,
+        hovertext=hover_text,
         hoverinfo="text",
     )
     labels = go.Scatter(

@@ -44,7 +44,7 @@ class Facts:
         return about_samples({f"{month:%Y-%m}": int(rows[month]) for month in self.samples})
 
     @property
-    def lacks(self) -> list[str]:
+    def missing(self) -> list[str]:
         """What TLC does not record of these trips, in words."""
         if not self.totals["trips"]:
             return []

@@ -1,16 +1,13 @@
 """Months and numbers, as people write them."""
 
-from datetime import date, timedelta
+from datetime import date
 
 import pandas as pd
 
-
-def month_after(month: date) -> date:
-    """The first day of the month after that of a first day."""
-    return (month + timedelta(days=31)).replace(day=1)
+from flows.tlc.months import month_after
 
 
-def runs_of(months: list[date]) -> list[tuple[date, date]]:
+def consecutive_ranges(months: list[date]) -> list[tuple[date, date]]:
     """The first and last month of each run of months, in order, without a gap."""
     runs: list[tuple[date, date]] = []
     for month in months:
@@ -25,7 +22,7 @@ def names_of(months: list[date]) -> str:
     """Months, such as `November 2020 to January 2021, March 2021`."""
     runs = [
         f"{first:%B %Y}" if first == last else f"{first:%B %Y} to {last:%B %Y}"
-        for first, last in runs_of(months)
+        for first, last in consecutive_ranges(months)
     ]
     return ", ".join(runs) or "no month yet"
 

@@ -136,13 +136,13 @@ def markdown_of(facts: Facts) -> str:
         "What became of the raw rows": accounting_table(facts),
         "Implausible trips": flags_table(facts),
     }
-    if "ways of payment" in facts.lacks:
+    if "ways of payment" in facts.missing:
         del tables["How they are paid"]
     return "\n\n".join(
         [
             f"## {facts.dataset.title}, {names_of(facts.months)}",
             *([f"**{facts.about_samples}**"] if facts.samples else []),
-            *([f"Not in these files: {', '.join(facts.lacks)}."] if facts.lacks else []),
+            *([f"Not in these files: {', '.join(facts.missing)}."] if facts.missing else []),
             *(f"### {title}\n\n{markdown_table(table)}" for title, table in tables.items()),
         ]
     )

@@ -36,7 +36,7 @@ FOLDER = DATA / "serve"
 PROCESS_FILE = FOLDER / "supervisord.pid"
 CONFIGURATION = ROOT / "flows" / "server" / "supervisord.conf"
 HOST = "127.0.0.1"
-PATIENCE = 300  # seconds; a first server makes its tables, and the machine may be busy
+STARTUP_TIMEOUT = 300  # seconds; a first server makes its tables, and the machine may be busy
 # Of the programs in supervisord.conf; flows/server/worker.py becomes Prefect's worker.
 COMMANDS = {
     "server": "prefect server start",
@@ -95,7 +95,7 @@ def stop() -> bool:
     process = supervisor()
     if process is not None:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(STARTUP_TIMEOUT)
     if (dotenv_values(ENV_FILE).get("PREFECT_API_URL") or "").startswith(f"http://{HOST}:"):
         unset_key(ENV_FILE, "PREFECT_API_URL", follow_symlinks=True)
     return process is not None
@@ -160,7 +160,7 @@ def wait_for(program: str, is_ready: Callable[[psutil.Process], bool]) -> None:
         PipelineError: it ends again and again, or is not ready in time.
     """
     seen: set[int] = set()
-    give_up_at = time.monotonic() + PATIENCE
+    give_up_at = time.monotonic() + STARTUP_TIMEOUT
     while len(seen) <= STARTS and time.monotonic() < give_up_at:
         with suppress(psutil.Error):  # it has ended meanwhile
             for process in children_of(supervisor()):

@@ -6,7 +6,7 @@ pandas takes longer than all its other checks.
 
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from flows.errors import UsageError, shorten
 
@@ -51,7 +51,12 @@ def months_between(begin: date, end: date) -> Iterator[date]:
     """Two months and all between them."""
     while begin <= end:
         yield begin
-        begin = date(begin.year + begin.month // 12, begin.month % 12 + 1, 1)
+        begin = month_after(begin)
+
+
+def month_after(month: date) -> date:
+    """The month after one."""
+    return (month + timedelta(days=31)).replace(day=1)
 
 
 def months_before(day: date, count: int) -> date:

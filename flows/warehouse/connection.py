@@ -33,7 +33,7 @@ BUSY = (
     "in recovery mode",
     "not yet accepting connections",  # after a crash, until its log is replayed
 )
-PASSING = (
+TRANSIENT_MESSAGES = (
     *BUSY,
     "onnection refused",
     "onnection reset",
@@ -51,9 +51,9 @@ PASSING = (
     "waits for the transaction of",
 )
 # The same as SQLSTATE, or the beginning of it: connections, locks, a server that goes or comes.
-PASSING_CODES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")
+TRANSIENT_SQLSTATES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")
 # What does not pass, and is not a bug of ours: PostgreSQL's manual, appendix A.
-LASTING_CODES = {
+PERMANENT_SQLSTATES = {
     "25006": "The server is read-only: point POSTGRES_HOST to one that can be written to",
     "25P04": "Let an administrator run: alter role … set transaction_timeout = 0",
     "2BP01": "",  # a view reads what would go
@@ -125,7 +125,7 @@ def environment_of(url: URL) -> dict[str, str]:
     """
     exceptions = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME"}
     values = {
-        exceptions.get(name, f"PG{name.replace('_', '').upper()}"): single(url.query, name)
+        exceptions.get(name, f"PG{name.replace('_', '').upper()}"): last_value(url.query, name)
         for name in url.query
     } | {
         "POSTGRES_HOST": url.host,
@@ -134,7 +134,7 @@ def environment_of(url: URL) -> dict[str, str]:
         "POSTGRES_PASSWORD": url.password,
         "POSTGRES_DB": url.database,
         "POSTGRES_BLOCK": "",  # the profile refuses to run where a block decides, and it has
-        "PGOPTIONS": with_session(single(url.query, "options") or os.environ.get("PGOPTIONS")),
+        "PGOPTIONS": with_session(last_value(url.query, "options") or os.environ.get("PGOPTIONS")),
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -166,7 +166,7 @@ def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
         PipelineError: it can't be a warehouse; the message says why.
     """
     url = target.url if isinstance(target, Settings) else target or current_url()
-    options = with_session(single(url.query, "options") or os.environ.get("PGOPTIONS"))
+    options = with_session(last_value(url.query, "options") or os.environ.get("PGOPTIONS"))
     engine = create_engine(
         url.difference_update_query(["options"]),
         connect_args=CONNECT_ARGS | {"options": options, "client_encoding": "UTF8"},
@@ -176,14 +176,14 @@ def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
     try:
         connection = engine.connect()
     except DBAPIError as error:
-        raise why_not_connected(error.orig or error, url) from None
+        raise connection_error(error.orig or error, url) from None
     with connection:
         interrupt.connections.add(driver_of(connection))
         check_server(connection, url)
         yield connection
 
 
-def single(query: Mapping[str, str | tuple[str, ...]], name: str) -> str | None:
+def last_value(query: Mapping[str, str | tuple[str, ...]], name: str) -> str | None:
     """The value of a URL's query; the last one, where it is given several times."""
     value = query.get(name)
     return value[-1] if isinstance(value, tuple) else value
@@ -196,7 +196,7 @@ def driver_of(connection: Connection) -> DriverConnection:
     return driver
 
 
-def why_not_connected(error: BaseException, url: URL) -> PipelineError:
+def connection_error(error: BaseException, url: URL) -> PipelineError:
     """A failure to connect, in one line.
 
     For a name with several addresses, libpq has a line for each, and a server's own begins FATAL.
@@ -205,7 +205,7 @@ def why_not_connected(error: BaseException, url: URL) -> PipelineError:
     reason = next((line for line in lines if "FATAL" in line), lines[0])
     if "unsupported startup parameter" in reason:
         return Refused(no_poolers(url, reason))
-    is_passing = any(word in reason for word in PASSING)
+    is_passing = any(word in reason for word in TRANSIENT_MESSAGES)
     return (Unreachable if is_passing else Refused)(
         f"the warehouse {address(url)} can't be reached: {reason}"
     )
@@ -258,9 +258,11 @@ def explained(error: psycopg2.Error, what: str = "PostgreSQL") -> Exception:
     """
     line, code = f"{what}: {first_line(error)}", error.pgcode or ""
     is_connection = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    if code.startswith(PASSING_CODES) or (not code and is_connection):
+    if code.startswith(TRANSIENT_SQLSTATES) or (not code and is_connection):
         return TransientError(f"{line}. Run again")
-    advice = next((LASTING_CODES[key] for key in (code, code[:2]) if key in LASTING_CODES), None)
+    advice = next(
+        (PERMANENT_SQLSTATES[key] for key in (code, code[:2]) if key in PERMANENT_SQLSTATES), None
+    )
     return error if advice is None else PipelineError(f"{line}. {advice}".removesuffix(". "))
 
 

@@ -20,9 +20,13 @@ def alert(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
 
     `ALERT_BLOCK` names a notification block of Prefect's as `type/name`, such as
     `slack-webhook/on-call`. A run that is part of another one is reported by its parent. Wrong
-    arguments are reported to whoever gave them, and to no one else.
+    arguments are reported to whoever gave them on a command line, and to no one else; those of a
+    schedule or a form, which nobody watches, are reported here.
     """
-    if flow_run.parent_task_run_id or isinstance(state.result(raise_on_failure=False), UsageError):
+    if flow_run.parent_task_run_id:
+        return
+    is_misused = isinstance(state.result(raise_on_failure=False), UsageError)
+    if is_misused and not flow_run.deployment_id:
         return
     ui_url = get_current_settings().ui_url
     line = json.dumps(

@@ -26,7 +26,7 @@ def land_what_is_missing(
     allow_fewer_rows: bool = False,
     limits: Limits = Limits(),
     datasets: Datasets | None = None,
-) -> "Summary":
+) -> "Summary | State[Any]":
     """Land the months that are missing, each on a free worker, then build the models once.
 
     A month that fails does not stop the others: they are landed and built. The log and the
@@ -62,43 +62,40 @@ def land_what_is_missing(
     }
     runs = land_on_a_worker.map(missing, unmapped(parameters))
     runs.wait()
-    failures = {
-        str(month): str(run.state.result(raise_on_failure=False))
+    failures: dict[str, Exception] = {
+        str(month): run.state.result(raise_on_failure=False)
         for month, run in zip(missing, runs, strict=True)
         if not run.state.is_completed()
     }
+    for month, error in failures.items():
+        get_run_logger().error("%s: %s", month, reason_of(error))
     if failures:
-        report_failures(failures)
+        save_failures(failures)
     built = build_if_needed()
-    summary = replace(summarise(list(request.months), built), report=report())
+    summary = sum_up([*request.months], built)
     if failures:
-        raise PipelineError(
-            f"{len(failures)} of {len(request.months)} months failed (the rest are loaded): "
-            f"{shorten(', '.join(failures))}. The log has the reasons"
-        )
+        raise error_of(failures, len(request.months))
     return summary
 
 
 if __name__ == "__main__":  # here: to refuse a wrong word takes none of the imports below
-    cli.run(land_what_is_missing)
+    cli.run(land_what_is_missing, reads_files=False)
 
 import re
-from dataclasses import replace
 from typing import Any
 
-from prefect import flow, get_run_logger, task, unmapped
-from prefect.artifacts import create_table_artifact
+from prefect import State, flow, get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.alerts import alert
 from flows.build import build_if_needed
-from flows.errors import RETRIES, PipelineError, TransientError, shorten
+from flows.errors import RETRIES, PipelineError, TransientError
+from flows.land import error_of, reason_of, save_failures
 from flows.plan import new_or_changed, present_loads
 from flows.prepare import prepare_warehouse
-from flows.report.page import report
-from flows.report.summary import Summary, summarise
+from flows.report.summary import Summary, sum_up
 from flows.tlc.datasets import DatasetMonth
 
 MOST_WAITED_FOR = 32  # months that are in the work pool at a time
@@ -117,17 +114,6 @@ def months_missing(request: Request, force: bool) -> list[DatasetMonth]:
         for one, load in zip(request.months, present_loads(request.months), strict=True)
         if force or load is None or load.is_sample
     ]
-
-
-def report_failures(failures: dict[str, str]) -> None:
-    """Give each month's reason, in the log and as an artifact."""
-    for month, reason in failures.items():
-        get_run_logger().error("%s: %s", month, reason)
-    create_table_artifact(
-        [{"month": month, "reason": reason} for month, reason in failures.items()],
-        key="failed-months",
-        description="Months that the backfill could not land",
-    )
 
 
 @task(

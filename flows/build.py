@@ -5,17 +5,20 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from jinja2 import Template
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from sqlalchemy.exc import DBAPIError
 
 from flows.alerts import alert
-from flows.errors import RETRIES
+from flows.errors import RETRIES, PipelineError, first_line
 from flows.models.failures import explain_node, failure
 from flows.models.state import Build, fingerprint, is_up_to_date, remember_build, trips_table
 from flows.parameters import TABLE_NAME, TableName
 from flows.progress import ONLY_LOG
-from flows.tlc.datasets import raw_in_dbt
+from flows.tlc.datasets import DATASETS, raw_in_dbt
 from flows.warehouse.connection import connect, current_url
+from flows.warehouse.load import is_anything_loaded
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -57,6 +60,8 @@ def build_if_needed(full_refresh: bool = False) -> Build:
         PipelineError: a model or a test has failed; the message names it.
     """
     began = time.perf_counter()
+    if not is_anything_loaded():
+        return Build(0, 0, time.perf_counter() - began)
     if full_refresh or not is_up_to_date():
         return build(trips_table(), full_refresh)
     check_freshness()
@@ -92,27 +97,34 @@ def dbt_build(full_refresh: bool) -> "list[NodeResult]":
     return nodes
 
 
-@task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE, **RETRIES)
+@task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE)
 def check_freshness() -> None:
-    """Log how old the newest month is; as a warning, if `dbt source freshness` would warn."""
-    warn_after = raw_in_dbt()["config"]["freshness"]["warn_after"]
-    longest = timedelta(**{f"{warn_after['period']}s": warn_after["count"]})
-    with connect() as connection:
-        if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
-            return
-        newest, loaded_at = connection.exec_driver_sql(
-            "select max(source_month), max(finished_at) from raw.loads"
-        ).one()
-    if newest is None:
-        return
-    days, age = (datetime.now(UTC).date() - newest).days, datetime.now(UTC) - loaded_at
-    is_stale = age > longest
-    get_run_logger().log(
-        logging.WARNING if is_stale else logging.INFO,
-        "freshness: the newest month is %s, which began %s days ago; the last load was %s ago%s",
-        f"{newest:%Y-%m}",
-        f"{days:,}",
-        timedelta(seconds=round(age.total_seconds())),
-        ", and that is too long" if is_stale else "",
-        extra={} if is_stale else ONLY_LOG,
-    )
+    """Log how old each dataset's data are; as a warning, where `dbt source freshness` would warn.
+
+    It asks as dbt does, with the query and the limit of the sources' file, without importing dbt.
+    A query that fails is a warning, and fails no run.
+    """
+    described = raw_in_dbt()
+    freshness = described["config"]["freshness"]
+    query = Template(described["config"]["loaded_at_query"])
+    limit = timedelta(**{f"{freshness['warn_after']['period']}s": freshness["warn_after"]["count"]})
+    try:
+        with connect() as connection:
+            months = connection.exec_driver_sql(
+                "select dataset, max(source_month) from raw.loads group by dataset order by dataset"
+            ).all()
+            for name, newest in months:
+                table = {"identifier": DATASETS[name].raw_table}
+                given = {"this": table, "source_node": {"freshness": freshness}}
+                as_of = connection.exec_driver_sql(query.render(given)).scalar_one()
+                is_stale = datetime.now(UTC) - as_of > limit
+                get_run_logger().log(
+                    logging.WARNING if is_stale else logging.INFO,
+                    "freshness: the newest month of %s is %s%s",
+                    *(name, f"{newest:%Y-%m}"),
+                    ", and the next ones are overdue: see what there is with "
+                    f"make plan DATASET={name} MONTH=latest" * is_stale,
+                    extra={} if is_stale else ONLY_LOG,
+                )
+    except (DBAPIError, PipelineError) as error:
+        get_run_logger().warning("freshness can't be told: %s", first_line(error))

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from flows import interrupt
 from flows.errors import PipelineError, UsageError, is_prefect_away
 from flows.parameters import Request
+from flows.tlc.contact import refuse_absent
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -31,7 +32,7 @@ class Command(NamedTuple):
     is_plan: bool = False
 
 
-def run(function: Callable[..., Any]) -> NoReturn:
+def run(function: Callable[..., Any], reads_files: bool = True) -> NoReturn:
     """Run a flow with the options of the command line, and exit.
 
     The exit code is 0 if it is done, 1 if it failed, 2 if it was misused, and that of the signal
@@ -40,15 +41,21 @@ def run(function: Callable[..., Any]) -> NoReturn:
 
     Args:
         function: What the flow does; the result has `as_dict()`. The flow has its module's name.
+        reads_files: Whether the flow reads the months' files itself, and not workers elsewhere.
     """
     interrupt.end_on_signals()
     try:
         command = parse(function, sys.argv[1:])
         if command is None:  # the help text
             sys.exit()
+        if command.is_plan or reads_files:
+            request = command.request
+            places = [request.source.locate(*one) for one in request.months]
+            refuse_absent(places, request.is_open_ended)
         if command.is_plan:
-            print(show_plan(command))
-            sys.exit()
+            shown, unanswered = show_plan(command)
+            print(shown)
+            sys.exit(1 if unanswered else 0)
         state = run_flow(module_of(function), command)
         if not state.is_completed():
             raise state.result(raise_on_failure=False)
@@ -113,11 +120,11 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     return state
 
 
-def show_plan(command: Command) -> str:
-    """What a run would land, as a table or as JSON.
+def show_plan(command: Command) -> tuple[str, int]:
+    """What a run would land, as a table or as JSON, and for how many months there is no answer.
 
     Raises:
-        PipelineError: the warehouse can't be asked what is loaded.
+        PipelineError: the source answers for no month, or the warehouse can't be asked.
     """
     if not command.verbose:
         os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"

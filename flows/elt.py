@@ -34,6 +34,9 @@ def land_and_build(
 ) -> "Summary | State[Any]":
     """Land months of TLC's trips untouched, then build and test the analysts' tables.
 
+    A month that fails does not stop the others: they are landed and built, and at the end the run
+    fails and names it.
+
     Args:
         months: The months to land, such as 2021-01, or 2021-01..2021-03, or several of these
             with blanks between them. With latest, alone or as the end of a range, the source is
@@ -57,36 +60,33 @@ def land_and_build(
     """
     request = Request.resolve(today(), datasets, months, source, look_back)
     prepare_warehouse()
-    asked = list(request.months)
-    if request.is_open_ended:
-        asked = new_or_changed(request, force)
-        if not asked:
-            check_freshness()
-            return Completed(name="Skipped", message=f"{request.words}: nothing new, or changed")
-    landed = [
-        land(month, source, dataset.name, force, allow_fewer_rows, limits)
-        for dataset, month in asked
-    ]
+    asked = new_or_changed(request, force) if request.is_open_ended else [*request.months]
+    landed, failures = land_all(asked, request.source, force, allow_fewer_rows, limits)
     built = build_if_needed(full_refresh)
-    return replace(summarise(asked, built, landed), report=report())
+    outcome = (
+        sum_up(asked, built, landed)
+        if landed or built.models
+        else Completed(name="Skipped", message=f"{request.words}: nothing new, or changed")
+    )
+    if failures:
+        raise error_of(failures, len(asked))
+    return outcome
 
 
 if __name__ == "__main__":  # here: to refuse a wrong word takes none of the imports below
     cli.run(land_and_build)
 
-from dataclasses import replace
 from typing import Any
 
 from prefect import State, flow
 from prefect.states import Completed
 
 from flows.alerts import alert
-from flows.build import build_if_needed, check_freshness
-from flows.land import land
+from flows.build import build_if_needed
+from flows.land import error_of, land_all
 from flows.plan import new_or_changed
 from flows.prepare import prepare_warehouse
-from flows.report.page import report
-from flows.report.summary import Summary, summarise
+from flows.report.summary import Summary, sum_up
 
 elt = flow(name="elt", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])(
     land_and_build

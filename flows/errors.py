@@ -29,18 +29,27 @@ class UsageError(PipelineError):
 class TransientError(PipelineError):
     """May pass by itself: the network broke off, or PostgreSQL is being restarted."""
 
+    most_retries = 3
 
-def is_transient(task: "Task[..., Any]", _run: "TaskRun", state: "State[Any]") -> bool:
+
+def is_transient(task: "Task[..., Any]", run: "TaskRun", state: "State[Any]") -> bool:
     """Whether a task's failure is worth a retry; a wrong URL or a bad header stays wrong.
 
-    Prefect asks only where a retry is left, so this is also where a person learns of it.
+    Prefect asks only where a retry is left, so this is also where a person learns of it: once,
+    before the first pause that is long. The log has each of them.
     """
     from prefect import get_run_logger
 
+    from flows.progress import ONLY_LOG
+
     error = state.result(raise_on_failure=False)
-    if not (isinstance(error, TransientError) or is_prefect_away(error)):
+    if isinstance(error, TransientError):
+        if run.run_count > error.most_retries:
+            return False
+    elif not is_prefect_away(error):
         return False
-    get_run_logger().warning("%s: %s. Trying again soon", task.name, explain(error))
+    extra = {} if run.run_count == FIRST_LONG_PAUSE else ONLY_LOG
+    get_run_logger().warning("%s: %s. Trying again soon", task.name, explain(error), extra=extra)
     return True
 
 
@@ -79,6 +88,7 @@ RETRIES = Retries(
     retry_jitter_factor=0.3,
     retry_condition_fn=is_transient,
 )
+FIRST_LONG_PAUSE = 2  # the second of them
 
 
 def first_line(error: BaseException) -> str:

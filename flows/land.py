@@ -2,20 +2,30 @@
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
 
-from flows.errors import without_secrets
+from flows.alerts import alert
+from flows.errors import PipelineError, explain, without_secrets
 from flows.parameters import DatasetName, Limits, Month
-from flows.tlc.datasets import DATASETS, DEFAULT
-from flows.tlc.download import fetch
+from flows.progress import ONLY_LOG, reporting
+from flows.tlc.datasets import DATASETS, DEFAULT, DatasetMonth
+from flows.tlc.download import Silent, get_file
 from flows.tlc.source import Source
-from flows.warehouse.connection import current_url, raw_assets
+from flows.warehouse.connection import Unreachable, current_url, raw_assets
 from flows.warehouse.load import Landed, load
 
 
-@flow(name="land", flow_run_name="land {dataset} {month:%Y-%m}")
+@flow(
+    name="land",
+    flow_run_name="land {dataset} {month:%Y-%m}",
+    on_failure=[alert],
+    on_crashed=[alert],
+)
 def land(
     month: Month,
     source: str | None = None,
@@ -43,7 +53,7 @@ def land(
     began = time.perf_counter()
     published, origin = DATASETS[dataset], Source(source)
     url = origin.locate(published, month)
-    file = fetch.with_options(refresh_cache=force)(url, max_gigabytes=limits.gigabytes)
+    file = get_file(url, limits.gigabytes, force)
     fetch_seconds = time.perf_counter() - began
     load_as_assets = load.with_options(
         assets=raw_assets(current_url().database or "", published.raw_table),
@@ -59,6 +69,74 @@ def land(
         is_sample=origin.is_sample,
     )
     return Landed(loaded, fetch_seconds)
+
+
+def land_all(
+    asked: Sequence[DatasetMonth],
+    source: Source,
+    force: bool,
+    allow_fewer_rows: bool,
+    limits: Limits,
+) -> tuple[list[Landed], dict[str, Exception]]:
+    """Land one month after the other; returns what is landed, and the failures by month.
+
+    A month that fails does not stop the others, but a host that is silent is asked no more.
+
+    Raises:
+        Unreachable: the warehouse went away.
+    """
+    landed: list[Landed] = []
+    failures: dict[str, Exception] = {}
+    silent = Silent()
+    for one in asked:
+        url = source.locate(one.dataset, one.month)
+        if silent.is_given_up(url):
+            failures[str(one)] = PipelineError(f"not tried any more: {silent.refusal}")
+            continue
+        options = (source.given, one.dataset.name, force, allow_fewer_rows, limits)
+        state = land(one.month, *options, return_state=True)
+        outcome: Any = state.result(raise_on_failure=False)
+        if state.is_completed():
+            landed.append(outcome)
+            silent.note(url)
+            continue
+        if isinstance(outcome, Unreachable):
+            raise outcome
+        failures[str(one)] = outcome
+        silent.note(url, outcome)
+        extra = ONLY_LOG if len(asked) == 1 else {}  # then the run ends with it
+        get_run_logger().error("%s: %s", one, reason_of(outcome), extra=extra)
+    if failures:
+        save_failures(failures)
+    return landed, failures
+
+
+def save_failures(failures: dict[str, Exception]) -> None:
+    """Show in Prefect's pages which months could not be landed, and why."""
+    with reporting():
+        create_table_artifact(
+            [{"month": month, "reason": reason_of(error)} for month, error in failures.items()],
+            key="failed-months",
+            description="Months that could not be landed",
+        )
+
+
+def error_of(failures: dict[str, Exception], count: int) -> Exception:
+    """What a run ends with that was asked for so many months, of which these have failed."""
+    error, *others = failures.values()
+    if count == 1:
+        return error
+    reasons = ". The log has the reasons" if others else f": {reason_of(error)}"
+    return PipelineError(
+        f"{len(failures)} of {count} months failed (the rest are loaded and built): "
+        f"{', '.join(failures)}{reasons}"
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Why a month could not be landed, in one line; a bug with the name of its class."""
+    kind = "" if isinstance(error, PipelineError) else f"{type(error).__name__}: "
+    return f"{kind}{explain(error)}"
 
 
 def asset_of(url: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +11,16 @@ from datetime import date
 from itertools import groupby
 from typing import Literal
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 from tabulate import tabulate
 
-from flows.errors import without_secrets
+from flows.errors import RETRIES, PipelineError, without_secrets
 from flows.parameters import Request
 from flows.progress import megabytes
 from flows.settings import read_settings
 from flows.tlc.datasets import DATASETS, DatasetMonth
-from flows.tlc.download import Forbidden, Published, SourceUnavailable, probe
+from flows.tlc.download import Forbidden, Published, Silent, SourceUnavailable, probe
 from flows.tlc.months import LATEST_BY, months_before
 from flows.warehouse.load import Load, latest_loads
 from flows.warehouse.local_server import ensure_server
@@ -28,7 +31,8 @@ PAUSES = (1, 3, 9)  # seconds, before it is asked again for a month that should 
 SECONDS_PER_MEGABYTE = 1.0  # to download, load and build, on a laptop with two cores
 
 State = Literal["new", "same", "changed", "not published", "no answer"]
-TO_LAND = ("new", "changed", "no answer")  # with no answer, landing it will say why
+TO_FETCH = ("new", "changed")
+TO_LAND = (*TO_FETCH, "no answer")  # with no answer, landing it will say why
 
 
 @dataclass(frozen=True)
@@ -50,30 +54,47 @@ def plan(request: Request) -> list[PlannedMonth]:
     published.
 
     A month has changed if its size, its ETag or its Last-Modified is another than when it was
-    loaded. The source is asked for one byte of each file, several at once, and gently.
+    loaded. The source is asked for one byte of each file, several at once, and gently. A host that
+    is silent is asked no more.
+
+    Raises:
+        NoAnswer: there is no answer for any of the months.
+        PipelineError: the source can't be one, or the warehouse can't be asked what is loaded.
     """
     due = months_before(date.today(), LATEST_BY)
+    silent, is_over = Silent(), threading.Event()
 
-    def of(one: DatasetMonth, present: Load | None) -> PlannedMonth:
-        state: State
-        url = request.source.locate(one.dataset, one.month)
-        rows = present.rows if present else None
+    def of(one: DatasetMonth, url: str, present: Load | None) -> PlannedMonth:
+        state: State = "no answer"
         published: Published | None = None
         try:
-            published = probe(url) if one.month > due else probe_patiently(url)
-            state = state_of(published, present, request.source.is_sample)
+            if not silent.is_given_up(url):
+                published = probe(url) if one.month > due else probe_patiently(url)
+                state = state_of(published, present, request.source.is_sample)
+                silent.note(url)
         except SourceUnavailable as refusal:
-            is_early = one.month > due and isinstance(refusal, Forbidden)
-            state = "not published" if is_early else "no answer"
+            silent.note(url, refusal)
+            if one.month > due and isinstance(refusal, Forbidden):
+                state = "not published"
+        except PipelineError:
+            is_over.set()
+            raise
         size = published.bytes if published else None
+        rows = present.rows if present else None
         return PlannedMonth(one.dataset.name, one.month, without_secrets(url), state, size, rows)
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         coming = []
         for one, present in zip(request.months, present_loads(request.months), strict=True):
-            coming.append(threads.submit(of, one, present))
-            time.sleep(1 / REQUESTS_PER_SECOND)
+            url = request.source.locate(one.dataset, one.month)
+            coming.append(threads.submit(of, one, url, present))
+            if is_over.is_set():
+                break
+            if not silent.is_given_up(url):
+                time.sleep(1 / REQUESTS_PER_SECOND)
         planned = [one.result() for one in coming]
+    if silent.refusal and all(one.state == "no answer" for one in planned):
+        raise silent.refusal
     if request.is_latest_alone:
         of_each = groupby(planned, key=lambda one: one.dataset)
         planned = [one for _, of_one in of_each for one in newest([*of_one], request.look_back)]
@@ -104,19 +125,30 @@ def state_of(published: Published | None, present: Load | None, is_sample: bool)
         return "new"
     if is_sample and not present.is_sample:
         return "same"  # a sample does not take its place
-    known = [
-        (published.bytes, present.bytes),
-        (published.etag, present.etag),
-        (published.last_modified, present.last_modified),
-    ]
+    known: list[tuple[object, object]] = [(published.bytes, present.bytes)]
+    if not is_sample:  # whose files are as old as this copy of the project
+        known += [
+            (published.etag, present.etag),
+            (published.last_modified, present.last_modified),
+        ]
     differs = any(now != then for now, then in known if now is not None and then is not None)
     return "changed" if differs else "same"
 
 
+@task(
+    name="new or changed months",
+    task_run_name="new or changed months",
+    cache_policy=NO_CACHE,
+    **RETRIES,
+)
 def new_or_changed(request: Request, force: bool = False) -> list[DatasetMonth]:
     """The months of a request that are to be landed; with `force`, the others that are published.
 
     As its source has them at the moment.
+
+    Raises:
+        NoAnswer: the source does not answer.
+        PipelineError: as `plan` does.
     """
     wanted = (*TO_LAND, "same") if force else TO_LAND
     return [
@@ -132,15 +164,19 @@ def newest(planned: list[PlannedMonth], count: int) -> list[PlannedMonth]:
     return [one for one in planned if one.month <= max(there, default=date.min)][-count:]
 
 
-def show(request: Request, as_json: bool) -> str:
-    """The plan of a run for people, as a table, or as JSON."""
+def show(request: Request, as_json: bool) -> tuple[str, int]:
+    """The plan of a run with these parameters, as a table or as JSON.
+
+    Returns it, and the number of months for which the source gives no answer.
+    """
     settings = read_settings()
     if settings.block is None:
         ensure_server(settings)
     planned = plan(request)
+    total = sum_of(planned)
     if as_json:
         rows = [{**asdict(one), "month": f"{one.month:%Y-%m}"} for one in planned]
-        return json.dumps({"months": rows, **sum_of(planned)})
+        return json.dumps({"months": rows, **total}), total["no_answer"]
     headers = ("dataset", "month", "is", "size", "rows loaded", "source")
     sides = ("left", "left", "left", "right", "right", "left")
     table = [
@@ -154,26 +190,30 @@ def show(request: Request, as_json: bool) -> str:
         )
         for one in planned
     ]
-    total = sum_of(planned)
+    lines = [tabulate(table, headers, "plain", colalign=sides), "", line_of(total, len(planned))]
+    return "\n".join(lines), total["no_answer"]
+
+
+def line_of(total: dict[str, int], count: int) -> str:
+    """What there is to fetch of so many months, in one line."""
     minutes = max(1, round(total["seconds"] / 60))
-    return "\n".join(
-        [
-            tabulate(table, headers, "plain", colalign=sides),
-            "",
-            f"To fetch: {total['to_fetch']} of {len(planned)} months, {megabytes(total['bytes'])}, "
-            f"in about {minutes} minute{'s' * (minutes > 1)}"
-            if total["to_fetch"]
-            else "Nothing to fetch: nothing is new or has changed",
-        ]
+    line = (
+        f"To fetch: {total['to_fetch']} of {count} months, {megabytes(total['bytes'])}, "
+        f"in about {minutes} minute{'s' * (minutes > 1)}"
+        if total["to_fetch"]
+        else "Nothing to fetch: nothing is new or has changed"
     )
+    unknown = total["no_answer"]
+    return f"{line}; not counting {unknown} without an answer" if unknown else line
 
 
 def sum_of(planned: list[PlannedMonth]) -> dict[str, int]:
-    """How much there is to fetch: months, bytes, and seconds, roughly."""
-    wanted = [one for one in planned if one.state in TO_LAND]
+    """How much there is to fetch: months, bytes, and seconds, roughly; and what is not known."""
+    wanted = [one for one in planned if one.state in TO_FETCH]
     size = sum(one.bytes or 0 for one in wanted)
     return {
         "to_fetch": len(wanted),
         "bytes": size,
         "seconds": round(size / 1e6 * SECONDS_PER_MEGABYTE),
+        "no_answer": sum(one.state == "no answer" for one in planned),
     }

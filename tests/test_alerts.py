@@ -2,14 +2,20 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
 from werkzeug import Response
 
 from flows.alerts import alert
+from flows.elt import elt
 from flows.errors import PipelineError, UsageError
+from flows.settings import ROOT
 
 BLOCK = "custom-webhook/on-call"
 
@@ -71,7 +77,54 @@ def test_a_run_within_a_run_is_reported_by_the_outer_one(received, caplog):
     assert len(received) == 1
 
 
-def test_wrong_arguments_are_not_reported(received, caplog):
+@pytest.fixture
+def run_deployed(prefect_server):
+    """Have a deployment of `elt` run with some parameters, as a worker does; returns its log."""
+
+    def run(**parameters) -> str:
+        with get_client(sync_client=True) as client:
+            deployment = client.create_deployment(
+                client.create_flow(elt),
+                "of-the-tests",
+                entrypoint="flows/elt.py:elt",
+                path=str(ROOT),
+                enforce_parameter_schema=False,
+            )
+            flow_run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
+            result = subprocess.run(
+                [sys.executable, "-m", "prefect.engine"],
+                cwd=ROOT,
+                env=os.environ | {"PREFECT__FLOW_RUN_ID": str(flow_run.id)},
+                capture_output=True,
+                text=True,
+            )
+            client.delete_deployment(deployment)
+        return result.stdout + result.stderr
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"months": "2021-13"}, "'2021-13' is not a month"),
+        ({"months": "2021-01", "look_back": "many"}, "look_back"),
+        ({"months": "2021-01", "source": "sample"}, "There is no sample of yellow trips"),
+    ],
+    ids=["value", "type", "together"],
+)
+def test_wrong_parameters_of_a_schedule_or_a_form_are_reported(
+    received, run_deployed, parameters, reason
+):
+    said = run_deployed(**parameters)
+    lines = [line for line in said.splitlines() if '"event": "flow-run-failed"' in line]
+    assert len(lines) == 1, said
+    assert reason in lines[0]
+    [notification] = received
+    assert reason in notification["text"]
+
+
+def test_wrong_arguments_on_a_command_line_are_not_reported(received, caplog):
     @flow(on_failure=[alert])
     def misused() -> None:
         raise UsageError("2021-13 is not a month")

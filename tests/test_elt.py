@@ -16,17 +16,18 @@ from made_up import made_up_month
 from flows.build import build
 from flows.elt import elt
 from flows.land import asset_of, land
+from flows.report import page
 from flows.settings import ROOT
 
 JANUARY = date(2021, 1, 1)
 ENDED = {"state": {"type": {"any_": ["COMPLETED"]}}}
 
 
-def run(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
+def run(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "flows.elt", *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
         timeout=290,
@@ -113,7 +114,7 @@ months', and can't be compared.
     )
     assert max(messages.values()) == 1
     logged = [line["message"] for line in lines]
-    assert any(text.startswith("freshness: the newest month is 2020-04") for text in logged)
+    assert "freshness: the newest month of yellow is 2020-04" in logged
     assert "Finished in state Completed()" in logged
     assert not any("\x1b[" in text or "Traceback" in text for text in logged)
 
@@ -165,6 +166,65 @@ def test_a_month_that_is_not_published_yet_is_skipped(tmp_path):
     assert state.message == "latest: nothing new, or changed"
 
 
+@pytest.mark.usefixtures("january")
+class TestFailures:
+    """What fails is said at the end, and does not stop the rest."""
+
+    def run_months(self, folder: Path, months: str, missing: str, broken: str = "none"):
+        """Run several months, of which one has no file and one a broken one."""
+        for month in range(1, 5):
+            path = folder / f"2021-0{month}.csv.gz"
+            content = made_up_month(date(2021, month, 1), 1_000).read_bytes()
+            path.write_bytes(content[:1_000] if path.name.startswith(broken) else content)
+        (folder / f"{missing}.csv.gz").unlink()
+        return elt(months, f"{folder}/{{month}}.csv.gz", return_state=True)
+
+    def test_a_month_that_fails_does_not_stop_the_others(self, query, tmp_path, api):
+        state = self.run_months(tmp_path, "2021-01..2021-03", missing="2021-02")
+        assert state.is_failed()
+        assert state.message.partition("PipelineError: ")[2] == (
+            "1 of 3 months failed (the rest are loaded and built): yellow 2021-02: "
+            f"{tmp_path}/2021-02.csv.gz: No such file or directory. "
+            "Give an http(s) URL or a file's path"
+        )
+        built = query("select source_month from trip_accounting order by 1")
+        assert built == [(JANUARY,), (date(2021, 3, 1),)]
+        of_the_run = {"flow_run_id": {"any_": [str(state.state_details.flow_run_id)]}}
+        [artifact] = api("artifacts", artifacts={**of_the_run, "key": {"any_": ["failed-months"]}})
+        assert [one["month"] for one in json.loads(artifact["data"])] == ["yellow 2021-02"]
+
+    def test_the_end_names_all_that_have_failed(self, tmp_path, caplog):
+        state = self.run_months(tmp_path, "2021-01 2021-02 2021-03", "2021-02", broken="2021-03")
+        assert state.message.partition("PipelineError: ")[2] == (
+            "2 of 3 months failed (the rest are loaded and built): yellow 2021-02, yellow 2021-03. "
+            "The log has the reasons"
+        )
+        reasons = [r.message for r in caplog.records if r.message.startswith("yellow 2021-0")]
+        assert any(": No such file or directory" in reason for reason in reasons)
+        assert any(": the gzip file is damaged" in reason for reason in reasons)
+
+    def test_a_report_that_fails_is_a_warning(self, tmp_path, monkeypatch, caplog):
+        (tmp_path / "data").write_text("no folder")
+        monkeypatch.setattr(page, "PAGE", tmp_path / "data" / "report.html")
+        state = elt("2021-01", str(made_up_month(JANUARY, 1_000)), return_state=True)
+        assert state.name == "Completed"
+        message = "The months are loaded and built, but the report failed: "
+        assert state.message.startswith(message)
+        assert "File exists" in state.message
+        assert state.result().report is None
+        [warning] = [r for r in caplog.records if r.message.startswith(message)]
+        assert warning.levelname == "WARNING"
+
+    def test_so_is_a_summary(self, query, caplog):
+        query("alter view trips rename passenger_count to elsewhere")
+        state = elt("2021-01", str(made_up_month(JANUARY, 1_000)), return_state=True)
+        assert state.name == "Completed"
+        assert 'but the summary failed: (psycopg2.errors.UndefinedColumn) column "passenger_c' in (
+            state.message
+        )
+        assert "\n" not in state.message
+
+
 @pytest.mark.usefixtures("warehouse")
 def test_from_another_folder_a_path_is_meant_from_there_and_a_failure_is_one_line(tmp_path):
     result = run("--source", "no/such_2021-01.csv", folder=tmp_path)
@@ -173,8 +233,38 @@ def test_from_another_folder_a_path_is_meant_from_there_and_a_failure_is_one_lin
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--source", "no/such_2021-01.csv"], "/no/such_2021-01.csv: No such file or directory"),
+        (["--source", "http://127.0.0.1:9/2021-01.csv"], "http://127.0.0.1:9/2021-01.csv: [Errno"),
+        (["--source", "http://127.0.0.1:9/{month}.csv", "--months", "latest"], "refused"),
+        (["--source", "http://no-such.invalid/2021-01.csv"], "Name or service not known"),
+    ],
+)
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_a_source_that_is_not_there_is_refused_before_anything_is_started(
+    words, plan, reason, unused_port
+):
+    """Neither a server of Prefect's nor one of PostgreSQL's is looked for."""
+    nowhere = {"POSTGRES_PORT": str(unused_port), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    result = run(*words, *plan, **nowhere)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_with_latest_there_need_not_be_a_file(tmp_path, unused_port):
+    nowhere = f"http://127.0.0.1:{unused_port}/api"
+    source = f"{tmp_path}/{{month}}.csv"
+    result = run("--source", source, "--months", "latest", PREFECT_API_URL=nowhere)
+    assert f"Prefect's server at {nowhere} does not answer" in result.stderr
+
+
 @pytest.mark.usefixtures("warehouse")
 def test_verbose_shows_prefects_own_log(tmp_path):
-    result = run("--source", "no/such_2021-01.csv", "--verbose")
+    path = tmp_path / "2021-01.csv"
+    path.write_text("<html>")
+    result = run("--source", str(path), "--verbose")
     assert "Beginning flow run 'elt yellow 2021-01'" in result.stderr
-    assert result.stderr.splitlines()[-1].startswith(f"error: {ROOT}/no/such_2021-01.csv: No such")
+    assert result.stderr.splitlines()[-1].startswith(f"error: {path} is a web page")

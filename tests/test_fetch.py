@@ -1,9 +1,14 @@
 """URLs and paths: what is fetched, what is refused, and what is fetched again."""
 
 import gzip
+import os
+import re
 import socket
+import ssl
+import subprocess
 import threading
 import time
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 
@@ -12,14 +17,20 @@ import pytest
 from prefect import flow
 from prefect.blocks.system import Secret
 
-from flows.errors import PipelineError
+from flows.errors import PipelineError, TransientError
+from flows.tlc import download as module
 from flows.tlc.download import (
     Forbidden,
+    NoAnswer,
     Published,
     SourceUnavailable,
+    Unreachable,
     cache_key,
     download,
     fetch,
+    get_file,
+    known_authorities,
+    place_of,
     probe,
     refuse_address,
     verify,
@@ -36,12 +47,13 @@ class Site(ThreadingHTTPServer):
 
     `cuts` are the numbers of bytes after which the next answers break off; where a page has an
     ETag or a Last-Modified, the rest can be asked for. `drips[path]` is what is sent at once, and
-    the seconds between the bytes that follow one by one.
+    the seconds between the bytes that follow one by one. `requests` are the headers of those for
+    a whole file or its rest, and `probes` of those for its first byte.
     """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.pages, self.requests, self.cuts, self.drips = {}, [], [], {}
+        self.pages, self.requests, self.probes, self.cuts, self.drips = {}, [], [], [], {}
         self.hung_up = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -51,8 +63,11 @@ class Handler(BaseHTTPRequestHandler):
         site = self.server
         if self.path in site.drips:
             return self.drip(*site.drips[self.path])
-        site.requests.append(self.headers)
         status, body, headers = site.pages[self.path]
+        if self.headers["Range"] == "bytes=0-0":
+            site.probes.append(self.headers)
+            return self.answer_probe(status, body, headers)
+        site.requests.append(self.headers)
         headers = {"Content-Length": str(len(body))} | headers
         versions = {headers.get("ETag"), headers.get("Last-Modified")} - {None}
         if self.headers["If-Range"] in versions:
@@ -65,6 +80,18 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
+
+    def answer_probe(self, status, body, headers):
+        """Send the first byte, and what the whole has, as a server does that knows ranges."""
+        if status == 200:
+            whole = headers.get("Content-Length", len(body))
+            headers = headers | {"Content-Range": f"bytes 0-0/{whole}"}
+            status, body = 206, body[:1]
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
 
     def drip(self, at_once: bytes, seconds: float):
         """Send some bytes at once, and then one at a time, until the other side hangs up."""
@@ -96,9 +123,28 @@ def without_waiting(monkeypatch):
     monkeypatch.setattr(fetch, "retry_delay_seconds", [0, 0, 0])
 
 
+@pytest.fixture
+def states(monkeypatch):
+    """The names of the states in which the task `fetch` has ended, as Prefect's pages show them."""
+    states = []
+    remember = [lambda task, run, state: states.append(state.name)]
+    monkeypatch.setattr(fetch, "on_completion_hooks", remember)
+    return states
+
+
 def get(url, folder, max_gigabytes=1.0):
-    path, _ = download(url, folder, max_gigabytes)
-    return path
+    return download(url, version_of(url), max_gigabytes, folder)
+
+
+def version_of(url):
+    try:
+        return probe(url)
+    except PipelineError:
+        return None
+
+
+def files_in(folder) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "lock")
 
 
 def test_a_packed_and_a_plain_file_have_the_same_content(tmp_path):
@@ -148,7 +194,7 @@ class TestDownload:
     def test_does_not_let_a_url_choose_the_folder(self, site, tmp_path):
         site.pages["/..%2F..%2Fetc%2Fpasswd"] = (200, PACKED, {})
         path = get(f"{site.url}/..%2F..%2Fetc%2Fpasswd", tmp_path)
-        assert path.parent.parent == tmp_path
+        assert path.resolve().is_relative_to(tmp_path)
 
     def test_says_what_a_missing_page_means(self, site, tmp_path):
         site.pages["/2031-01.csv"] = (404, b"no", {})
@@ -191,15 +237,35 @@ class TestDownload:
         site.pages["/trips.csv"] = (200, CSV.upper(), {"ETag": '"new"'})
         assert get(f"{site.url}/trips.csv", tmp_path).read_bytes() == CSV.upper()
 
-    def test_what_is_left_of_a_whole_download_is_fetched_again(self, site, tmp_path):
-        """As after a kill just before the file gets its name: there is no rest to ask for."""
+    def test_a_download_that_was_killed_before_it_had_its_name_is_whole(self, site, tmp_path):
         site.pages["/trips.csv"] = (200, CSV, {"ETag": '"1"'})
         path = get(f"{site.url}/trips.csv", tmp_path)
         path.rename(path.with_name("trips.csv.part"))
-        path.with_name("trips.csv.version").write_text('"1"')
+        assert get(f"{site.url}/trips.csv", tmp_path).read_bytes() == CSV
+        assert len(site.requests) == 1
+
+    def test_one_that_is_longer_than_the_file_is_fetched_again(self, site, tmp_path):
+        """There is no rest to ask for."""
+        site.pages["/trips.csv"] = (200, CSV, {"ETag": '"1"'})
+        path = get(f"{site.url}/trips.csv", tmp_path)
+        path.rename(path.with_name("trips.csv.part"))
+        path.with_name("trips.csv.part").write_bytes(CSV + b"x")
         with pytest.raises(SourceUnavailable, match="416"):
             get(f"{site.url}/trips.csv", tmp_path)
         assert get(f"{site.url}/trips.csv", tmp_path).read_bytes() == CSV
+
+    def test_what_came_of_another_version_than_was_asked_for_is_not_resumed(self, site, tmp_path):
+        """The file changes between the two questions, there and back."""
+        old, new = (200, CSV, {"ETag": '"old"'}), (200, CSV.upper(), {"ETag": '"new"'})
+        url = f"{site.url}/trips.csv"
+        site.pages["/trips.csv"] = old
+        version = version_of(url)
+        site.pages["/trips.csv"], site.cuts = new, [1_000]
+        with pytest.raises(SourceUnavailable):
+            download(url, version, 1.0, tmp_path)
+        site.pages["/trips.csv"] = old
+        assert download(url, version, 1.0, tmp_path).read_bytes() == CSV
+        assert files_in(tmp_path) == ["trips.csv"]
 
     def test_waits_as_long_as_the_server_says(self, site, tmp_path, monkeypatch):
         pauses = []
@@ -210,7 +276,7 @@ class TestDownload:
         assert pauses == [7]
 
     def test_a_server_that_never_answers_is_one_clear_line(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("flows.tlc.download.TIMEOUT", 0.2)
+        monkeypatch.setattr(module, "TIMEOUT", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}/trips.csv"
             with pytest.raises(SourceUnavailable, match=r"trips\.csv: timed out"):
@@ -235,8 +301,35 @@ class TestDownload:
                 get(url, tmp_path)
 
     def test_an_unreachable_host_is_one_clear_line(self, tmp_path):
-        with pytest.raises(SourceUnavailable, match=r"http://127.0.0.1:9/trips.csv: .*refused"):
+        with pytest.raises(Unreachable, match=r"http://127.0.0.1:9/trips.csv: .*refused"):
             get("http://127.0.0.1:9/trips.csv", tmp_path)
+
+    def test_a_version_that_is_kept_is_not_downloaded_again(self, site, tmp_path):
+        site.pages["/trips.csv"] = (200, CSV, {"ETag": 'W/"1"'})
+        assert get(f"{site.url}/trips.csv", tmp_path) == get(f"{site.url}/trips.csv", tmp_path)
+        assert len(site.requests) == 1
+
+    def test_the_newest_version_alone_is_kept(self, site, tmp_path):
+        for tag in ('"1"', '"2"'):
+            site.pages["/trips.csv"] = (200, CSV + tag.encode(), {"ETag": tag})
+            path = get(f"{site.url}/trips.csv", tmp_path)
+        assert path.read_bytes() == CSV + b'"2"'
+        assert files_in(tmp_path) == ["trips.csv"]
+
+    def test_what_an_earlier_release_has_left_goes_with_it(self, site, tmp_path):
+        site.pages["/trips.csv"] = (200, CSV, {"ETag": '"1"'})
+        folder = place_of(f"{site.url}/trips.csv", tmp_path, None).parent.parent
+        folder.mkdir(parents=True)
+        for name in ("trips.csv", "trips.csv.state", "trips.csv.version", "lock"):
+            (folder / name).write_text("")
+        get(f"{site.url}/trips.csv", tmp_path)
+        assert files_in(tmp_path) == ["trips.csv"]
+
+    def test_without_a_version_nothing_is_taken_for_the_same(self, site, tmp_path):
+        site.pages["/trips.csv"] = (200, CSV, {})
+        get(f"{site.url}/trips.csv", tmp_path)
+        site.pages["/trips.csv"] = (200, CSV.upper(), {})
+        assert get(f"{site.url}/trips.csv", tmp_path).read_bytes() == CSV.upper()
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -247,25 +340,38 @@ class TestTask:
         def recover(*_):
             site.pages["/trips.csv"] = (200, CSV, {})
 
-        file = fetch.with_options(on_running=[recover])(f"{site.url}/trips.csv", tmp_path)
+        url = f"{site.url}/trips.csv"
+        file = fetch.with_options(on_running=[recover])(url, folder=tmp_path)
         assert file.path.read_bytes() == CSV
 
     def test_gives_up_after_three_retries(self, site, tmp_path, without_waiting):
         site.pages["/trips.csv"] = (503, b"", {})
         with pytest.raises(SourceUnavailable, match="503 Service Unavailable"):
-            fetch(f"{site.url}/trips.csv", tmp_path)
+            fetch(f"{site.url}/trips.csv", folder=tmp_path)
         assert len(site.requests) == 4
+
+    def test_a_host_that_is_not_there_is_tried_once_more(self, tmp_path, without_waiting, caplog):
+        with pytest.raises(Unreachable, match="refused"):
+            fetch("http://127.0.0.1:9/trips.csv", folder=tmp_path)
+        assert caplog.text.count("Trying again soon") == 1
+
+    def test_a_person_is_told_of_the_retries_once(self, site, tmp_path, without_waiting, caplog):
+        site.pages["/trips.csv"] = (503, b"", {})
+        with pytest.raises(SourceUnavailable):
+            fetch(f"{site.url}/trips.csv", folder=tmp_path)
+        told = [record for record in caplog.records if "Trying again soon" in record.message]
+        assert [hasattr(record, "only_log") for record in told] == [True, False, True]
 
     def test_does_not_try_again_what_will_not_change(self, site, tmp_path):
         site.pages["/trips.csv"] = (404, b"", {})
         with pytest.raises(PipelineError, match="404"):
-            fetch(f"{site.url}/trips.csv", tmp_path)
+            fetch(f"{site.url}/trips.csv", folder=tmp_path)
         assert len(site.requests) == 1
 
     def test_secrets_in_a_url_are_not_kept(self, site, tmp_path):
         site.pages["/trips.csv?signature=s3cret"] = (200, CSV, {})
         url = f"http://me:hunter2@{site.url[7:]}/trips.csv?signature=s3cret"
-        assert fetch(url, tmp_path).source == f"{site.url}/trips.csv"
+        assert fetch(url, folder=tmp_path).source == f"{site.url}/trips.csv"
 
     @pytest.mark.parametrize(
         ("source", "reason"),
@@ -302,17 +408,61 @@ class TestTask:
         with pytest.raises(PipelineError, match=r"more than 0\.01 GB\. If that is right"):
             fetch(str(path), max_gigabytes=0.01)
 
-    def test_a_second_run_is_cached(self, site, tmp_path):
-        site.pages["/trips.csv"] = (200, CSV, {})
-        states = [
-            fetch(f"{site.url}/trips.csv", folder=tmp_path, return_state=True).name
-            for _ in range(2)
-        ]
+    @pytest.mark.parametrize("version", [{}, {"ETag": '"1"'}, {"Last-Modified": "Fri, 01 Jan"}])
+    def test_a_second_run_is_cached(self, site, tmp_path, states, version):
+        site.pages["/trips.csv"] = (200, CSV, version)
+        for _ in range(2):
+            get_file(f"{site.url}/trips.csv", folder=tmp_path)
         assert states == ["Completed", "Cached"]
         assert len(site.requests) == 1
 
     def test_the_cache_lasts_a_day(self):
         assert fetch.cache_expiration.total_seconds() == 24 * 60 * 60
+
+    @pytest.mark.parametrize("version", [{"ETag": '"1"'}, {"Last-Modified": "Fri, 01 Jan 2021"}])
+    def test_after_the_day_a_file_is_downloaded_only_if_it_has_changed(
+        self, site, tmp_path, states, monkeypatch, version
+    ):
+        monkeypatch.setattr(fetch, "cache_expiration", timedelta(0))
+        site.pages["/trips.csv"] = (200, CSV, version)
+        for _ in range(2):
+            file = get_file(f"{site.url}/trips.csv", folder=tmp_path)
+        assert states == ["Completed", "Completed"]
+        assert (len(site.requests), len(site.probes)) == (1, 2)
+        assert file.path.read_bytes() == CSV
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ({"ETag": '"1"'}, {"ETag": '"2"'}),
+            ({"Last-Modified": "Fri, 01 Jan"}, {"Last-Modified": "Sat, 02 Jan"}),
+            ({"ETag": '"1"', "Last-Modified": "1"}, {"ETag": '"1"', "Last-Modified": "2"}),
+        ],
+    )
+    def test_a_file_that_has_changed_at_the_source_is_fetched_at_once(
+        self, site, tmp_path, states, before, after
+    ):
+        site.pages["/trips.csv"] = (200, CSV, before)
+        get_file(f"{site.url}/trips.csv", folder=tmp_path)
+        site.pages["/trips.csv"] = (200, CSV.upper(), after)
+        file = get_file(f"{site.url}/trips.csv", folder=tmp_path)
+        assert file.path.read_bytes() == CSV.upper()
+        get_file(f"{site.url}/trips.csv", folder=tmp_path)
+        assert states == ["Completed", "Completed", "Cached"]
+        assert len(site.requests) == 2
+
+    def test_force_reads_the_file_again_and_downloads_no_version_twice(
+        self, site, tmp_path, states
+    ):
+        site.pages["/trips.csv"] = (200, CSV, {"ETag": '"1"'})
+        for force in (False, True):
+            get_file(f"{site.url}/trips.csv", force=force, folder=tmp_path)
+        assert states == ["Completed", "Completed"]
+        assert len(site.requests) == 1
+
+    def test_to_look_for_a_result_in_the_cache_changes_nothing(self, tmp_path):
+        cache_key("http://host/trips.csv", Published(1), 1.0, tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
     def test_progress_is_an_artifact_of_the_run(self, site, tmp_path):
         from prefect.client.orchestration import get_client
@@ -321,7 +471,7 @@ class TestTask:
 
         @flow
         def run() -> None:
-            fetch(f"{site.url}/trips.csv", tmp_path)
+            get_file(f"{site.url}/trips.csv", folder=tmp_path)
 
         state = run(return_state=True)
         with get_client(sync_client=True) as client:
@@ -335,50 +485,112 @@ def test_what_a_server_says_of_a_file_is_known_without_the_file(site, tmp_path):
     assert probe(f"{site.url}/a") == Published(len(CSV), '"1"', None)
     assert probe(f"{site.url}/c") is None
     assert probe(str(tmp_path / "2021-01.csv")) is None
+    assert probe("no\0.csv") is None
+    assert site.requests == []
     with pytest.raises(Forbidden):
         probe(f"{site.url}/b")
 
 
 def test_a_server_that_does_not_answer_says_nothing_of_a_file():
-    with pytest.raises(SourceUnavailable):
+    with pytest.raises(NoAnswer):
         probe("http://127.0.0.1:9/x.csv")
 
 
 @pytest.mark.parametrize("kind", ["url", "path"])
-def test_a_file_that_has_gone_or_changed_is_fetched_again(prefect_server, site, tmp_path, kind):
-    site.pages["/trips.csv"] = (200, CSV, {})
+def test_a_file_that_has_gone_or_changed_is_fetched_again(
+    prefect_server, site, tmp_path, states, kind
+):
+    site.pages["/trips.csv"] = (200, CSV, {"ETag": '"1"'})
     path = tmp_path / "trips.csv"
     path.write_bytes(CSV)
     source = f"{site.url}/trips.csv" if kind == "url" else str(path)
 
     def run():
-        state = fetch(source, folder=tmp_path / "downloads", return_state=True)
-        return state.name, state.result()
+        return get_file(source, folder=tmp_path / "downloads")
 
-    _, file = run()
-    assert run() == ("Cached", file)
+    file = run()
+    assert run() == file
+    assert states == ["Completed", "Cached"]
     file.path.write_bytes(CSV + b"1,2\n")
-    name, changed = run()
-    assert name == "Completed"
-    assert changed.bytes == len(CSV) + (4 if kind == "path" else 0)
-    assert run()[0] == "Cached"
+    assert run().bytes == len(CSV) + (4 if kind == "path" else 0)
+    run()
+    assert states[2:] == ["Completed", "Cached"]
     if kind == "url":
         file.path.unlink()
-        assert run()[0] == "Completed"
-        assert run()[0] == "Cached"
+        run()
+        run()
+        assert states[4:] == ["Completed", "Cached"]
+
+
+def test_a_path_whose_content_has_changed_at_the_same_size_is_another_version(tmp_path):
+    path = tmp_path / "trips.csv"
+    path.write_bytes(CSV)
+    os.utime(path, ns=(0, 1_000_000_000))
+    before = probe(str(path))
+    path.write_bytes(CSV.replace(b"1,2", b"1,3"))
+    assert probe(str(path)) != before
 
 
 def test_what_the_server_calls_the_file_is_kept(prefect_server, site, tmp_path):
     site.pages["/trips.csv"] = (200, CSV, {"ETag": '"7"', "Last-Modified": "Fri, 01 Jan 2021"})
-    file = fetch(f"{site.url}/trips.csv", tmp_path)
+    file = get_file(f"{site.url}/trips.csv", folder=tmp_path)
     assert (file.etag, file.last_modified) == ('"7"', "Fri, 01 Jan 2021")
+
+
+class TestCertificates:
+    """A server whose certificate is signed by an authority that only its own network knows."""
+
+    @pytest.fixture
+    def authority(self, site, tmp_path, monkeypatch):
+        """The file of the authority's certificate, by which the site is served."""
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        known_authorities.cache_clear()
+        key, certificate = tmp_path / "key.pem", tmp_path / "authority.pem"
+        words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority"
+        subject = ["-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run(
+            [*words.split(), *subject, "-keyout", key, "-out", certificate],
+            check=True,
+            capture_output=True,
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        site.socket = context.wrap_socket(site.socket, server_side=True)
+        site.url = site.url.replace("http:", "https:")
+        site.pages["/trips.csv"] = (200, CSV, {})
+        yield certificate
+        known_authorities.cache_clear()
+
+    @pytest.mark.usefixtures("authority", "prefect_server")
+    def test_one_that_is_not_trusted_is_refused_at_once_in_one_line(self, site, tmp_path, caplog):
+        with pytest.raises(PipelineError, match=r"is not trusted: .*SSL_CERT_FILE") as refusal:
+            get_file(f"{site.url}/trips.csv", folder=tmp_path)
+        assert not isinstance(refusal.value, TransientError)
+        assert "\n" not in str(refusal.value)
+        assert "Trying again" not in caplog.text
+
+    def test_one_whose_authority_is_named_is_trusted(self, site, tmp_path, authority, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        assert get(f"{site.url}/trips.csv", tmp_path).read_bytes() == CSV
+
+    @pytest.mark.usefixtures("authority")
+    @pytest.mark.parametrize("content", [None, "no certificate"])
+    def test_authorities_that_cannot_be_read_are_one_line(
+        self, site, tmp_path, monkeypatch, content
+    ):
+        path = tmp_path / "wrong.pem"
+        if content:
+            path.write_text(content)
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        with pytest.raises(PipelineError, match=f"^SSL_CERT_FILE is '{re.escape(str(path))}': "):
+            get(f"{site.url}/trips.csv", tmp_path)
 
 
 class TestLimits:
     """Each holds while the content comes, and what is refused is deleted."""
 
     def left(self, folder) -> list[str]:
-        return sorted(p.name for p in folder.rglob("trips*") if not p.name.endswith(".state"))
+        return sorted(path.name for path in folder.rglob("trips*"))
 
     @pytest.mark.parametrize("headers", [{}, {"Content-Length": "5000000"}])
     def test_a_download_ends_when_it_is_larger_than_it_may_be(
@@ -389,24 +601,24 @@ class TestLimits:
         )
         site.drips["/trips.csv"] = (head + b"\r\n" + b"1,2\n" * 1_000_000, 0.01)
         with pytest.raises(PipelineError, match=r"trips\.csv: more than 0\.001 GB"):
-            get(f"{site.url}/trips.csv", tmp_path, 0.001)
+            download(f"{site.url}/trips.csv", None, 0.001, tmp_path)
         assert self.left(tmp_path) == []
         assert site.hung_up.wait(20)
 
     def test_one_that_is_too_slow_for_too_long_ends_and_can_be_resumed(
         self, prefect_server, site, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("flows.tlc.download.WINDOW", 0.3)
+        monkeypatch.setattr(module, "WINDOW", 0.3)
         head = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 5000\r\n\r\n'
         site.drips["/trips.csv"] = (head, 0.02)
         with pytest.raises(SourceUnavailable, match=r"bytes in \d+ s is too slow"):
             get(f"{site.url}/trips.csv", tmp_path)
-        assert self.left(tmp_path) == ["trips.csv.part", "trips.csv.version"]
+        assert self.left(tmp_path) == ["trips.csv.part"]
 
     def test_so_does_an_answer_whose_headers_come_byte_by_byte(
         self, prefect_server, site, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("flows.tlc.download.WINDOW", 0.3)
+        monkeypatch.setattr(module, "WINDOW", 0.3)
         site.drips["/trips.csv"] = (b"HTTP/1.1 200 OK\r\nX: ", 0.02)
         with pytest.raises(SourceUnavailable):
             get(f"{site.url}/trips.csv", tmp_path)
@@ -417,7 +629,7 @@ class TestLimits:
     def test_what_is_refused_when_it_is_read_is_deleted(self, prefect_server, site, tmp_path, body):
         site.pages["/trips.csv"] = (200, body, {})
         with pytest.raises(PipelineError):
-            fetch(f"{site.url}/trips.csv", tmp_path, max_gigabytes=0.001)
+            get_file(f"{site.url}/trips.csv", 0.001, folder=tmp_path)
         assert self.left(tmp_path) == []
 
     def test_a_persons_own_file_is_never_deleted(self, prefect_server, tmp_path):
@@ -468,15 +680,16 @@ class TestMetadataServices:
     ):
         """DNS rebinding: what was resolved for the check is not what is connected to."""
         site.pages["/trips.csv"] = (200, CSV, {})
-        monkeypatch.setattr("flows.tlc.download.METADATA_SERVICES", [ip_network("127.0.0.1")])
+        monkeypatch.setattr(module, "METADATA_SERVICES", [ip_network("127.0.0.1")])
         resolve, answers = socket.getaddrinfo, ["192.0.2.1", "127.0.0.1"]
 
         def rebind(host, *rest, **options):
             return resolve(answers.pop(0), *rest, **options)
 
         monkeypatch.setattr(socket, "getaddrinfo", rebind)
+        url = site.url.replace("127.0.0.1", "rebinding.example") + "/trips.csv"
         with pytest.raises(PipelineError, match=r"127\.0\.0\.1 is a metadata service"):
-            get(site.url.replace("127.0.0.1", "rebinding.example") + "/trips.csv", tmp_path)
+            download(url, None, 1.0, tmp_path)
         assert answers == []
         assert site.requests == []
 
@@ -491,11 +704,11 @@ class TestSecretBlocks:
     def test_a_password_comes_from_one_and_stays_there(self, site, tmp_path, caplog):
         site.pages["/trips.csv"] = (200, CSV, {})
         url = f"http://me:{{secret:tlc-test}}@{site.url[7:]}/trips.csv"
-        file = fetch(url, tmp_path)
+        file = get_file(url, folder=tmp_path)
         expected = httpx.BasicAuth("me", "hunter/2 @?")._auth_header
-        assert site.requests[0]["Authorization"] == expected
+        assert site.requests[0]["Authorization"] == site.probes[0]["Authorization"] == expected
         assert file.source == f"{site.url}/trips.csv"
-        assert "hunter" not in caplog.text + repr(file) + cache_key(url, tmp_path, 1.0)
+        assert "hunter" not in caplog.text + repr(file) + str(file.path)
 
     def test_a_signature_is_put_in_as_it_is(self):
         url = with_secrets("https://host/a.csv?{secret:tlc-signature}")

@@ -18,6 +18,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.errors import RETRIES
 from flows.models.state import table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report.charts import COLOURS, WEEKDAYS, charts, theme
@@ -30,7 +31,7 @@ PAGE = DATA / "report.html"
 OF_TEXT = {"Month", "Name", "What is wrong", "Flag"}  # columns of the tables; others are numbers
 
 
-@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, **RETRIES)
 def report() -> Path:
     """Draw what the warehouse holds on a page, its tables in an artifact; return the page's path.
 

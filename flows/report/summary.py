@@ -1,20 +1,22 @@
 """Summary: what the warehouse holds after a run, for the log, the UI, the terminal and scripts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import get_run_logger, task
+from prefect import State, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 from sqlalchemy import URL, text
 
-from flows.errors import RETRIES
+from flows.errors import RETRIES, first_line
 from flows.models.state import Build, table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report.formatting import about_samples
+from flows.report.page import report
 from flows.tlc.datasets import DatasetMonth
 from flows.warehouse.connection import address, connect, psql_command
 from flows.warehouse.load import Landed
@@ -123,6 +125,29 @@ def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
             Stage(f"load {name}", month.load.seconds, month.load.rows),
         ]
     return [*stages, Stage("build", build.seconds, trips)]
+
+
+def sum_up(
+    asked: list[DatasetMonth], build: Build, landed: list[Landed] | None = None
+) -> Summary | State[Any]:
+    """Summarise a run, and draw the report.
+
+    The months are loaded and built by then. So what fails here fails no run: it is a warning, and
+    in the message of the state that is returned, the run's, whose result is the summary, if any.
+    """
+    summarised: State[Any] = summarise(asked, build, landed, return_state=True)
+    drawn: State[Any] = report(return_state=True)
+    problems = [
+        f"the {what} failed: {first_line(state.result(raise_on_failure=False))}"
+        for what, state in (("summary", summarised), ("report", drawn))
+        if not state.is_completed()
+    ]
+    summary: Summary | None = summarised.result() if summarised.is_completed() else None
+    if summary and drawn.is_completed():
+        return replace(summary, report=drawn.result())
+    message = f"The months are loaded and built, but {'; '.join(problems)}"
+    get_run_logger().warning(message)
+    return Completed(message=message, data=summary)
 
 
 @task(name="summarise", task_run_name="summarise", cache_policy=NO_CACHE, **RETRIES)

@@ -1,8 +1,8 @@
 """Fetch: a URL or a path becomes a verified file on disk.
 
-What a URL names is kept in `downloads` of the data folder. Through a proxy (HTTPS_PROXY) it is the
-proxy that connects: then only names and addresses that are a metadata service's from here are
-refused.
+What a URL names is kept in `downloads` of the data folder, in its newest version, and downloaded
+again only where the source has another one. Through a proxy (HTTPS_PROXY) it is the proxy that
+connects: then only names and addresses that are a metadata service's from here are refused.
 """
 
 import contextlib
@@ -12,24 +12,25 @@ import ipaddress
 import logging
 import os
 import re
+import shutil
 import socket
 import ssl
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
 from prefect import get_run_logger, runtime, task
 from prefect.blocks.system import Secret
-from prefect.cache_policies import TASK_SOURCE, CachePolicy
+from prefect.cache_policies import CachePolicy
 
 from flows.errors import RETRIES, PipelineError, TransientError, is_url, without_secrets
 from flows.progress import megabytes, progress
@@ -38,13 +39,14 @@ from flows.tlc.formats import files_of, open_trip_file
 
 FOLDER = DATA / "downloads"
 MAX_GIGABYTES = 10.0  # TLC's largest month has 2.5 as CSV
-TIMEOUT = httpx.Timeout(30, pool=None)  # of one step; see SLOWEST for the whole
+TIMEOUT = httpx.Timeout(30, connect=10, pool=None)  # of one step; see SLOWEST for the whole
 SLOWEST = 10_000  # bytes a second, on average over
 WINDOW = 60.0  # seconds
 MOST_REDIRECTS = 10
 NOT_THERE = {404, 410}
 TRY_AGAIN = {403, 408, 416, 425, 429, 500, 502, 503, 504}  # 416: there is nothing left to resume
 LONGEST_PAUSE = 120  # seconds that a server may have us wait
+MOST_UNANSWERED = 3  # requests in a row, before a host is given up
 
 TLC = "https://d37ci6vzurychx.cloudfront.net/trip-data"
 BUCKETS = {"s3": "{bucket}.s3.amazonaws.com", "gs": "storage.googleapis.com/{bucket}"}
@@ -94,6 +96,25 @@ class Forbidden(SourceUnavailable):
     """The source does not have the file, or had too many requests: TLC's says the same of both."""
 
 
+class NoAnswer(SourceUnavailable):
+    """The source's server says nothing at all."""
+
+
+class Unreachable(NoAnswer):
+    """No connection to the source's server can be made."""
+
+    most_retries = 1  # it may have been a moment's; else there is no network, or no such host
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a source says of a file without sending it. Together it is the file's version there."""
+
+    bytes: int | None = None
+    etag: str | None = None  # as the server writes it; of a path, a hash of sizes and times
+    last_modified: str | None = None  # as the server writes it
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """A file of trips on disk that has been read to its end once; or a month's folder of them.
@@ -106,24 +127,56 @@ class SourceFile:
     bytes: int  # on disk
     content_bytes: int
     sha256: str  # of the content, so that packing it again does not make it another file
-    etag: str | None = None  # what the server calls this version of the file
-    last_modified: str | None = None  # as the server writes it
+    etag: str | None = None  # what the source calls this version of the file
+    last_modified: str | None = None  # as `Published` has it
+
+
+def get_file(
+    source: str,
+    max_gigabytes: float = MAX_GIGABYTES,
+    force: bool = False,
+    folder: Path = FOLDER,
+) -> SourceFile:
+    """Fetch a file of trips in the version that its source has now.
+
+    Prefect's cache answers for a day, unless `force` is given or the file has gone from the disk.
+
+    Raises:
+        PipelineError: as `fetch` does.
+    """
+    version: Published | None = None
+    with contextlib.suppress(PipelineError):  # `fetch` meets it again, retries it and says it
+        version = probe(source)
+    is_there = not is_url(source) or is_kept(place_of(source, folder, version), version)
+    latest = fetch.with_options(refresh_cache=force or not is_there)
+    return latest(source, version, max_gigabytes, folder)
 
 
 @task(
     name="fetch",
     task_run_name=lambda: f"fetch {file_name(runtime.task_run.parameters['source'])}",
-    cache_policy=TASK_SOURCE + CachePolicy.from_cache_key_fn(lambda _, given: cache_key(**given)),
+    cache_policy=CachePolicy.from_cache_key_fn(lambda _, given: cache_key(**given)),
     cache_expiration=timedelta(days=1),
     **RETRIES,
 )
-def fetch(source: str, folder: Path = FOLDER, max_gigabytes: float = MAX_GIGABYTES) -> SourceFile:
+def fetch(
+    source: str,
+    version: Published | None = None,
+    max_gigabytes: float = MAX_GIGABYTES,
+    folder: Path = FOLDER,
+) -> SourceFile:
     """Get a file of trips, and read it once to its end.
 
-    What an http(s) URL names is downloaded into `folder`; a file is used where it is, and its
-    path must be absolute; a folder or a pattern stands for all its files. `{secret:name}` in a URL
-    is the value of Prefect's Secret block of that name, which is looked up when the server is
-    asked, and kept nowhere.
+    What an http(s) URL names is downloaded into `folder`, unless this version of it is there; a
+    file is used where it is, and its path must be absolute; a folder or a pattern stands for all
+    its files. `{secret:name}` in a URL is the value of Prefect's Secret block of that name, which
+    is looked up when the server is asked, and kept nowhere.
+
+    Args:
+        source: The URL or path.
+        version: What the source says that it has now; None where it has not said.
+        max_gigabytes: How large the content may be when unpacked.
+        folder: Where downloads are kept.
 
     Raises:
         SourceUnavailable: the host can't be reached, breaks off, or is overloaded.
@@ -133,71 +186,42 @@ def fetch(source: str, folder: Path = FOLDER, max_gigabytes: float = MAX_GIGABYT
     """
     shown = without_secrets(source)
     if is_url(source):
-        path, headers = download(source, folder, max_gigabytes)
+        path = download(source, version, max_gigabytes, folder)
         try:
-            file = verify(shown, path, max_gigabytes, headers)
+            file = verify(shown, path, max_gigabytes, version)
         except PipelineError:
             path.unlink(missing_ok=True)
             raise
-        with contextlib.suppress(OSError):  # without it, the next run fetches the file again
-            beside(path, "state").write_text(f"{cache_id(path)}\n{stamp_of(path)}")
     else:
-        file = verify(shown, Path(source), max_gigabytes)
+        file = verify(shown, Path(source), max_gigabytes, version)
     get_run_logger().info(
         "%s: %s, %s of content", shown, megabytes(file.bytes), megabytes(file.content_bytes)
     )
     return file
 
 
-def cache_key(source: str, folder: Path, max_gigabytes: float) -> str:
-    """What a result in the cache rests on: the file on disk, by its size and time.
-
-    Those of a download are not known before it is there. So an id takes their place, until the
-    file is found to have gone or changed.
-    """
-    if not is_url(source):
-        stamp = stamp_of(Path(source))
-    else:
-        path = place_of(source, folder)
-        stamp = cache_id(path)
-        if not stamp or read(beside(path, "state")) != f"{stamp}\n{stamp_of(path)}":
-            stamp = uuid.uuid4().hex
-            with contextlib.suppress(OSError):  # `download` says it
-                path.parent.mkdir(parents=True, exist_ok=True)
-                beside(path, "state").write_text(stamp)
-    return f"{source} {folder} {max_gigabytes} {stamp}"
+def cache_key(
+    source: str, version: Published | None, max_gigabytes: float, folder: Path
+) -> str | None:
+    """What a result in the cache rests on; nothing is cached where the version is not known."""
+    given = f"{source} {folder} {max_gigabytes} {version}"
+    return hashlib.sha256(given.encode()).hexdigest() if version else None
 
 
-def cache_id(path: Path) -> str:
-    """What stands for a download in the cache's keys."""
-    return read(beside(path, "state")).partition("\n")[0]
+def place_of(url: str, folder: Path, version: Published | None) -> Path:
+    """Where a version of a URL's content is kept."""
+    hashes = (hashlib.sha256(part.encode()).hexdigest()[:12] for part in (url, repr(version)))
+    return folder.joinpath(*hashes, file_name(url))
 
 
-def stamp_of(path: Path) -> str:
-    """The size and time of each file that a path stands for; nothing where there is none."""
-    try:
-        found = [file.stat() for file in files_of(path)]
-    except (OSError, ValueError):  # ValueError: a NUL byte in the path
-        return ""
-    return " ".join(f"{one.st_size} {one.st_mtime_ns}" for one in found)
+def is_kept(path: Path, version: Published | None) -> bool:
+    """Whether all of a version is on disk."""
+    return bool(version and path.exists() and version.bytes in (None, path.stat().st_size))
 
 
-def read(path: Path) -> str:
-    """A small file's text; nothing where there is none."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def place_of(url: str, folder: Path) -> Path:
-    """Where the content of a URL is kept."""
-    return folder / hashlib.sha256(url.encode()).hexdigest()[:12] / file_name(url)
-
-
-def beside(path: Path, suffix: str) -> Path:
-    """A file that belongs to a download."""
-    return path.with_name(f"{path.name}.{suffix}")
+def part_of(path: Path) -> Path:
+    """Where a download waits until all of it is there."""
+    return path.with_name(f"{path.name}.part")
 
 
 def file_name(source: str) -> str:
@@ -205,51 +229,69 @@ def file_name(source: str) -> str:
     return re.sub(r"[^\w.-]", "_", without_secrets(source).rpartition("/")[2])[-100:] or "download"
 
 
-@dataclass(frozen=True)
-class Published:
-    """What a source says of a file without sending it."""
-
-    bytes: int | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-
-
 def probe(source: str) -> Published | None:
     """What the source says of a file; None if it says clearly that it has none.
 
     Raises:
         Forbidden: it has none, or there were too many requests.
-        SourceUnavailable: it says nothing.
-        PipelineError: the URL can't be a file's.
+        SourceUnavailable: it does not say.
+        PipelineError: the URL can't be a file's, or the server's certificate is not trusted.
     """
     if not is_url(source):
         try:
-            sizes = [file.stat().st_size for file in files_of(Path(source))]
-        except OSError:
+            found = [file.stat() for file in files_of(Path(source))]
+        except (OSError, ValueError):  # ValueError: a NUL byte in the path
             return None
-        return Published(sum(sizes)) if sizes else None
+        stamps = " ".join(f"{one.st_size} {one.st_mtime_ns}" for one in found)
+        tag = hashlib.sha256(stamps.encode()).hexdigest()[:12]
+        return Published(sum(one.st_size for one in found), tag) if found else None
     check(source)
     shown = without_secrets(source)
-    try:
-        # One byte, and not HEAD: an address that is signed for GET refuses anything else.
-        with ask(source, {"Range": "bytes=0-0"}) as response:
-            if response.status_code in NOT_THERE:
-                return None
-            if response.status_code not in (200, 206):
-                refused = Forbidden if response.status_code == 403 else SourceUnavailable
-                raise refused(
-                    f"{shown}: the server says {response.status_code} {response.reason_phrase}"
-                )
-            headers = response.headers
-            _, _, whole = headers.get("Content-Range", "").rpartition("/")
-            size = whole if response.status_code == 206 else headers.get("Content-Length", "")
-            return Published(
-                int(size) if size.isdecimal() else None,
-                headers.get("ETag"),
-                headers.get("Last-Modified"),
+    # One byte, and not HEAD: an address that is signed for GET refuses anything else.
+    with ask(source, {"Range": "bytes=0-0"}) as response:
+        if response.status_code in NOT_THERE:
+            return None
+        if response.status_code not in (200, 206):
+            refused = Forbidden if response.status_code == 403 else SourceUnavailable
+            raise refused(
+                f"{shown}: the server says {response.status_code} {response.reason_phrase}"
             )
-    except httpx.HTTPError as error:
-        raise SourceUnavailable(f"{shown}: {error or type(error).__name__}") from None
+        return said_by(response)
+
+
+class Silent:
+    """Hosts that have left several requests in a row without an answer, and are asked no more."""
+
+    def __init__(self) -> None:
+        self.unanswered: Counter[str] = Counter()  # by host
+        self.refusal: NoAnswer | None = None  # the last one
+
+    def is_given_up(self, source: str) -> bool:
+        """Whether a source's host is one of them."""
+        return self.unanswered[host_of(source)] >= MOST_UNANSWERED
+
+    def note(self, source: str, refusal: BaseException | None = None) -> None:
+        """Remember how the source's host has answered, or not."""
+        if isinstance(refusal, NoAnswer):
+            self.unanswered[host_of(source)] += 1
+            self.refusal = refusal
+        else:
+            self.unanswered[host_of(source)] = 0
+
+
+def host_of(source: str) -> str:
+    """The host of a URL, with its port."""
+    return without_secrets(source).partition("://")[2].partition("/")[0] if is_url(source) else ""
+
+
+def said_by(response: httpx.Response) -> Published:
+    """What the headers of an answer say of the whole file."""
+    headers = response.headers
+    _, _, whole = headers.get("Content-Range", "").rpartition("/")
+    size = whole if response.status_code == 206 else headers.get("Content-Length", "")
+    return Published(
+        int(size) if size.isdecimal() else None, headers.get("ETag"), headers.get("Last-Modified")
+    )
 
 
 def check(url: str) -> None:
@@ -307,60 +349,83 @@ def with_secrets(url: str) -> str:
 
 
 def download(
-    url: str, folder: Path, max_gigabytes: float = MAX_GIGABYTES
-) -> tuple[Path, httpx.Headers]:
-    """Stream a URL to disk. The file has its name only when all of it is there.
+    url: str,
+    version: Published | None,
+    max_gigabytes: float = MAX_GIGABYTES,
+    folder: Path = FOLDER,
+) -> Path:
+    """Have a URL's content on disk. The file has its name only when all of it is there.
 
-    An interrupted download resumes, if the server still has the same file; what is refused is
-    deleted. Returns the file and what the server says about it.
+    A version that is kept is not downloaded again, an interrupted download resumes if the server
+    still has the same version, and what is refused is deleted. So are older versions, once the new
+    one is there.
     """
     check(url)
-    path = place_of(url, folder)
-    unfinished, version = beside(path, "part"), beside(path, "version")
+    path = place_of(url, folder, version)
+    versions = path.parent.parent
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (path.parent / "lock").open("w") as lock:
+        with (versions / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at the same file
-            try:
-                with unfinished.open("ab") as file:
-                    headers = stream(url, file, version, max_gigabytes)
-            except TransientError:
-                raise
-            except PipelineError:
-                unfinished.unlink(missing_ok=True)
-                version.unlink(missing_ok=True)
-                raise
-            version.unlink(missing_ok=True)
-            return unfinished.replace(path), headers
+            is_told_apart = version and (version.etag or version.last_modified)
+            if not (is_told_apart and is_kept(path, version)):
+                try:
+                    stream(url, path, version, max_gigabytes).replace(path)
+                except TransientError:
+                    raise
+                except PipelineError:
+                    delete_parts(versions)
+                    raise
+                delete_parts(versions)
+                delete_others(versions, path.parent)
+            return path
     except OSError as error:
         raise PipelineError(
-            f"{unfinished} can't be written: {error.strerror}. Make room, or give the path of a "
+            f"{path} can't be written: {error.strerror}. Make room, or give the path of a "
             "file that you have downloaded elsewhere"
         ) from None
 
 
-def stream(url: str, file: BinaryIO, version: Path, max_gigabytes: float) -> httpx.Headers:
-    """Append to a file what it lacks of a URL's content; start over if that is another by now.
+def delete_parts(versions: Path) -> None:
+    """Delete what has come of a URL's content and is not to be resumed."""
+    for unfinished in versions.glob("*/*.part"):
+        unfinished.unlink()
 
-    `version` keeps what the server calls the content that the file's beginning is of.
-    """
+
+def delete_others(versions: Path, kept: Path) -> None:
+    """Delete all versions of a URL's content but one."""
+    for other in versions.iterdir():
+        if other.is_dir() and other != kept:
+            shutil.rmtree(other)
+        elif other.is_file() and other.name != "lock":  # the download of an earlier release
+            other.unlink()
+
+
+def stream(url: str, path: Path, version: Published | None, max_gigabytes: float) -> Path:
+    """Download what is not there yet of a URL's content; returns the file that all of it is in."""
     shown = without_secrets(url)
-    have = os.fstat(file.fileno()).st_size
+    known, unfinished = validator_of(version), part_of(path)
+    have = unfinished.stat().st_size if known and unfinished.exists() else 0
+    if version and have == version.bytes:  # it was killed before it could give the file its name
+        return unfinished
     # RFC 9110, If-Range: the rest is sent if the file is the same, the whole of it if not.
-    known = version.read_text() if have and version.exists() else ""
-    headers = {"Range": f"bytes={have}-", "If-Range": known} if known else {}
+    headers = {"Range": f"bytes={have}-", "If-Range": known} if have else {}
     try:
         with ask(url, headers) as response:
             is_rest = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-            if not (response.status_code == 206 and known and is_rest):
-                if response.status_code in (200, 416):
-                    file.truncate(0)
-                    have = 0
+            if not (response.status_code == 206 and have and is_rest):
+                if response.status_code == 416:  # there is nothing left to resume
+                    unfinished.unlink(missing_ok=True)
                 refuse_status(shown, response)
-                version.write_text(strong_validator(response))
+                have = 0
+                if validator_of(said_by(response)) != known:  # nothing of it may be resumed
+                    unfinished = unfinished.with_name("other.part")
             size = have + int(response.headers.get("Content-Length") or 0)
             refuse_size(shown, size, max_gigabytes)
-            with progress(f"download {file_name(url)}", size) as advance:
+            with (
+                unfinished.open("ab" if have else "wb") as file,
+                progress(f"download {file_name(url)}", size) as advance,
+            ):
                 began, before = time.monotonic(), 0
                 for chunk in response.iter_raw():  # as it comes, to keep all that has come
                     came = response.num_bytes_downloaded
@@ -375,12 +440,34 @@ def stream(url: str, file: BinaryIO, version: Path, max_gigabytes: float) -> htt
                                 "Try again later, or download the file yourself and give its path"
                             )
                         began, before = time.monotonic(), came
-            return response.headers
+            return unfinished
     except httpx.HTTPError as error:
-        raise SourceUnavailable(
-            f"{shown}: {error or type(error).__name__}. Check the URL and the network, "
-            "or download the file yourself and give its path"
-        ) from None
+        raise explained(error, url, SourceUnavailable) from None
+
+
+def explained(
+    error: httpx.HTTPError, url: str, otherwise: type[SourceUnavailable]
+) -> PipelineError:
+    """A request that has failed, in one line; of a class of its own if there is no connection."""
+    source = without_secrets(url)
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return PipelineError(
+                f"{source}: the server's certificate is not trusted: {cause.verify_message}. If "
+                "your network has an authority of its own, name the file of its certificate, in "
+                "PEM, in SSL_CERT_FILE"
+            )
+        cause = cause.__cause__ or cause.__context__
+    kind = otherwise
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        kind = Unreachable
+    elif not isinstance(error, httpx.TransportError):  # too many redirects
+        kind = SourceUnavailable
+    return kind(
+        f"{source}: {error or type(error).__name__}. Check the URL and the network, "
+        "or download the file yourself and give its path"
+    )
 
 
 def refuse_size(source: str, size: int, max_gigabytes: float) -> None:
@@ -394,7 +481,12 @@ def refuse_size(source: str, size: int, max_gigabytes: float) -> None:
 
 @contextmanager
 def ask(url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-    """Ask for a URL, following redirects; yields the answer before its content."""
+    """Ask for a URL, following redirects; yields the answer before its content.
+
+    Raises:
+        NoAnswer: there is none.
+        PipelineError: the server's certificate is not trusted, or its address is refused.
+    """
     # Packed for the way, a file would have another size each time: no resuming then.
     headers = {"Accept-Encoding": "identity"} | headers
     hooks = {"request": [refuse_name]}
@@ -408,16 +500,29 @@ def ask(url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
         request = client.build_request(
             "GET", with_secrets(url), headers=headers, extensions={"trace": line.on_event}
         )
-        with line.closed_after(WINDOW):
-            response = client.send(request, stream=True, follow_redirects=True)
+        try:
+            with line.closed_after(WINDOW):
+                response = client.send(request, stream=True, follow_redirects=True)
+        except httpx.HTTPError as error:
+            raise explained(error, url, NoAnswer) from None
         with contextlib.closing(response):
             yield response
 
 
 @cache
 def known_authorities() -> ssl.SSLContext:
-    """The certificates that servers are checked by, read once: there are hundreds."""
-    return httpx.create_ssl_context()
+    """The certificates that servers are checked by, read once: there are hundreds.
+
+    Raises:
+        PipelineError: those that SSL_CERT_FILE names can't be read.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        raise PipelineError(
+            f"SSL_CERT_FILE is {os.environ.get('SSL_CERT_FILE')!r}: {error}. Name a file of "
+            "certificates in PEM, or take the setting out"
+        ) from None
 
 
 class Line:
@@ -504,17 +609,17 @@ def refuse_status(url: str, response: httpx.Response) -> None:
     raise PipelineError(f"{reason}. Check the URL in a browser")
 
 
-def strong_validator(response: httpx.Response) -> str:
+def validator_of(version: Published | None) -> str:
     """What names the content so that the rest may be asked for later; nothing if that is vague."""
-    tag: str = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else str(response.headers.get("Last-Modified", ""))
+    tag = (version and version.etag) or ""
+    return tag if tag.startswith('"') else (version and version.last_modified) or ""
 
 
 def verify(
     source: str,
     path: Path,
     max_gigabytes: float = MAX_GIGABYTES,
-    headers: Mapping[str, str] | None = None,
+    version: Published | None = None,
 ) -> SourceFile:
     """Read a file of trips to its end: its columns, gzip's own checksum, and what it holds.
 
@@ -524,7 +629,6 @@ def verify(
         NotPublished: there is no such file.
         PipelineError: it is not a whole file of trips, or too large.
     """
-    headers = headers or {}
     try:
         size = sum(file.stat().st_size for file in files_of(path))
         with open_trip_file(path, source) as trips:
@@ -537,5 +641,5 @@ def verify(
         raise problem(f"{source[:200]}: {reason}. Give an http(s) URL or a file's path") from None
     return SourceFile(
         *(source, path, size, trips.bytes_read, trips.sha256),
-        *(headers.get("ETag"), headers.get("Last-Modified")),
+        *((version.etag, version.last_modified) if version else ()),
     )

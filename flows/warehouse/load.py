@@ -84,6 +84,12 @@ def latest_loads(dataset: str) -> dict[date, Load]:
     return {load.month: load for load in loads}
 
 
+def is_anything_loaded() -> bool:
+    """Whether there is a month to build models of."""
+    with connect() as connection:
+        return bool(connection.exec_driver_sql("select exists (select from raw.loads)").scalar())
+
+
 @materialize(
     "postgres://warehouse/raw",  # land() names the tables of the warehouse that it is
     name="load",
@@ -125,6 +131,8 @@ def load(
                 cursor.execute("select raw.drop_leftovers()")
                 present = latest_load(cursor, dataset, month)
                 if present and (reason := why_nothing_to_do(present, file, force, is_sample)):
+                    if present.sha256 == file.sha256:
+                        remember_version(cursor, dataset, month, file)
                     get_run_logger().info("%s %s", where, reason)
                     return present
                 ask_for_month(cursor, dataset, month)
@@ -245,6 +253,21 @@ def why_nothing_to_do(present: Load, file: SourceFile, force: bool, is_sample: b
     if present.sha256 == file.sha256 and not force:
         return "is loaded already, nothing to do"
     return None
+
+
+def remember_version(cursor: Cursor, dataset: Dataset, month: date, file: SourceFile) -> None:
+    """Note in the audit what the source calls the content that is loaded already.
+
+    Else it would count as changed, and be fetched by each run that looks for changes.
+    """
+    version = (file.bytes, file.etag, file.last_modified)
+    cursor.execute(
+        "update raw.loads set bytes = %s, etag = %s, last_modified = %s"
+        " where load_id = (select max(load_id) from raw.loads"
+        " where dataset = %s and source_month = %s)"
+        " and (bytes, etag, last_modified) is distinct from (%s, %s, %s)",
+        [*version, dataset.name, month, *version],
+    )
 
 
 def refuse_fewer_rows(file: SourceFile, where: str, before: int, rows: int) -> None:

@@ -19,13 +19,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pandas as pd
@@ -357,14 +358,50 @@ def api(http):
 def slow_site(content: bytes, piece: int, pause: float) -> Iterator[str]:
     """Serve a file, so many bytes at a time with a pause in seconds after each; yields its URL."""
 
+    def send(begin: int) -> bytes:
+        if begin:
+            time.sleep(pause)
+        return content[begin : begin + piece]
+
+    with site(len(content), piece, send) as url:
+        yield url
+
+
+class StuckSite(NamedTuple):
+    """A file's URL, and what is to be set for its second half to be sent."""
+
+    url: str
+    go_on: threading.Event
+
+
+@contextmanager
+def stuck_site(content: bytes) -> Iterator[StuckSite]:
+    """Serve the first half of a file, and the second when one is told to."""
+    half, go_on = len(content) // 2 + 1, threading.Event()
+
+    def send(begin: int) -> bytes:
+        if begin:
+            go_on.wait()
+        return content[begin : begin + half]
+
+    with site(len(content), half, send) as url:
+        try:
+            yield StuckSite(url, go_on)
+        finally:
+            go_on.set()
+
+
+@contextmanager
+def site(size: int, piece: int, send: Callable[[int], bytes]) -> Iterator[str]:
+    """Serve a file of January in pieces, each of which begins at a byte; yields its URL."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(size))
             self.end_headers()
-            for begin in range(0, len(content), piece):
-                self.wfile.write(content[begin : begin + piece])
-                time.sleep(pause)
+            for begin in range(0, size, piece):
+                self.wfile.write(send(begin))
 
         def handle(self):
             with suppress(ConnectionError):  # the flow has been killed

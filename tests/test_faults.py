@@ -2,20 +2,30 @@
 
 import gzip
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, point_to, run_query, slow_site, wait_until
+from conftest import (
+    StuckSite,
+    build_by_hand,
+    load_file,
+    point_to,
+    run_query,
+    slow_site,
+    stuck_site,
+    wait_until,
+)
 from made_up import made_up_month
 
 from flows.errors import PipelineError
-from flows.settings import ROOT
+from flows.settings import DATA, ROOT, Settings
 from flows.tlc.download import download
 from flows.warehouse import embedded as embedded_postgres
 from flows.warehouse import local_server
@@ -23,14 +33,10 @@ from flows.warehouse.connection import connect
 
 JANUARY = date(2021, 1, 1)
 OLD, NEW = 1_000, 5_000  # raw rows of January
-
-
-@pytest.fixture(scope="module")
-def slow_url():
-    """Where the new January comes from, in ten pieces, in a second."""
-    content = made_up_month(JANUARY, NEW).read_bytes()
-    with slow_site(content, piece=len(content) // 9, pause=0.1) as url:
-        yield url
+OTHERS_IN_A_TRANSACTION = (
+    "select query from pg_stat_activity where datname = current_database()"
+    " and xact_start is not null and pid <> pg_backend_pid()"
+)
 
 
 def start_run(source: str, *arguments: str) -> subprocess.Popen:
@@ -43,41 +49,72 @@ def start_run(source: str, *arguments: str) -> subprocess.Popen:
     )
 
 
-MOMENTS = [  # a line of the log, and how many seconds after it at the most
-    *[("Beginning subflow run 'land", 1.2)] * 2,  # while the file is downloaded
-    *[("Task run 'fetch", 0.5)] * 2,  # while it is loaded
-    ("Task run 'load yellow 2021-01' - Finished", 0.3),  # between load and dbt
-    ("Beginning subflow run 'build", 4),  # in dbt
-]
+@contextmanager
+def a_download_that_does_not_end(site: StuckSite) -> Iterator[Callable[[], bool]]:
+    began = time.time()
+    parts = (DATA / "downloads").rglob
+    yield lambda: any(part.stat().st_mtime > began for part in parts("*.part"))
+    site.go_on.set()
 
 
-def test_a_run_that_is_killed_at_any_moment_leaves_the_old_or_the_new(january, query, slow_url):
-    def trips_seen() -> set[int]:
-        """How many trips each model has of the month, and the month's raw rows."""
-        [found] = query(
-            "select (select count(*) from raw.yellow_tripdata), accounting.raw_rows,"
-            " (select count(*) from yellow_taxi_trips), accounting.trips,"
-            " (select sum(trips)::int from daily_trips) from trip_accounting as accounting"
+@contextmanager
+def held(database: Settings, lock: str, waiting: str) -> Iterator[Callable[[], bool]]:
+    """A lock that a run has to wait for; yields whether it waits."""
+    waits = (
+        "select from pg_stat_activity where datname = current_database()"
+        f" and wait_event_type = 'Lock' and {waiting}"
+    )
+    with connect(database) as other, other.begin():
+        other.exec_driver_sql(lock)
+        yield lambda: bool(run_query(database, waits))
+
+
+def test_a_run_that_is_killed_anywhere_leaves_the_old_or_the_new(january, query):
+    """Each run is killed at a place where it can't go on: what it holds is rolled back."""
+
+    def seen() -> tuple[int, ...]:
+        """The month's raw rows, and how many trips two models have of it."""
+        [counts] = query(
+            "select (select count(*) from raw.yellow_tripdata)::int,"
+            " (select count(*) from yellow_taxi_trips)::int,"
+            " (select sum(trips) from daily_trips)::int"
         )
-        return set(found)
+        return counts
 
-    seconds = random.Random(1)
-    old, seen = trips_seen(), set()
-    for line, at_most in MOMENTS:
-        run = start_run(slow_url, "--force")
-        assert any(line in said for said in run.stderr)
-        time.sleep(seconds.uniform(0, at_most))
-        run.kill()
-        run.wait()
-        seen |= trips_seen()
-
-    run = start_run(slow_url)
-    _, said = run.communicate(timeout=120)
+    old = seen()
+    assert old[0] == OLD
+    with stuck_site(made_up_month(JANUARY, NEW).read_bytes()) as site:
+        places = {
+            "fetch": a_download_that_does_not_end(site),
+            "load": held(january, "lock table raw.yellow_tripdata in access share mode", "true"),
+            "between load and build": held(
+                january, "select raw.take_turns('build')", "query ~ 'take_turns'"
+            ),
+            "build": held(
+                january, "lock table daily_trips in share mode", "application_name = 'dbt'"
+            ),
+        }
+        after = {}
+        for place, holding in places.items():
+            with holding as is_there:
+                run = start_run(site.url, "--force")
+                wait_until(is_there, 240)
+                run.kill()
+                run.wait()
+            wait_until(lambda: query(OTHERS_IN_A_TRANSACTION) == [], 60)
+            after[place] = seen()
+        run = start_run(site.url)
+        _, said = run.communicate(timeout=280)
     assert run.returncode == 0, said
-    new = trips_seen()
-    assert NEW in new
-    assert len(new) == len(old) == 2  # raw rows, and trips
-    assert seen <= old | new
+    new = seen()
+    assert new[0] == NEW
+    assert new[1] == new[2] > old[1] == old[2]
+    assert after == {
+        "fetch": old,
+        "load": old,
+        "between load and build": (new[0], old[1], old[2]),
+        "build": (new[0], new[1], old[2]),
+    }
 
 
 def big_month(folder: Path, times: int) -> Path:
@@ -98,24 +135,24 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
 
     def stop_hard_during(activity: str) -> None:
         """And start again, as soon as the server does something."""
-        wait_until(lambda: run_query(own_server, activity), 60)
+        wait_until(lambda: run_query(own_server, activity), 240)
         stop = ("pg_ctl", "stop", "-w", "-m", "immediate", "-D", embedded_postgres.DATA_DIR)
         embedded_postgres.run_as_owner(*stop)
         embedded_postgres.start(embedded_postgres.DATA_DIR, own_server.port, own_server.host)
 
-    run = start_run(str(big_month(tmp_path, 120)))
+    run = start_run(str(big_month(tmp_path, 60)))
     stop_hard_during("select from pg_stat_progress_copy where tuples_processed > 0")
     assert run_query(own_server, "select count(*) from raw.yellow_tripdata") == [(0,)]
     stop_hard_during(
         "select from pg_stat_activity where application_name = 'dbt' and state = 'active'"
         " and query ~ 'create +table'"
     )
-    _, said = run.communicate(timeout=180)
+    _, said = run.communicate(timeout=280)
     assert run.returncode == 0, said
     assert said.count("Retry 1/3 will start") == 2, said
     assert "Traceback" not in said
     assert run_query(own_server, "select raw_rows, rejected_trips from trip_accounting") == [
-        (600_000, 120)
+        (300_000, 60)
     ]
 
 
@@ -138,15 +175,16 @@ def small_disk(home):
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_disk_that_is_full_for_a_download_is_one_clear_line(small_disk, slow_url, tmp_path):
-    disk = small_disk(1)
+def test_a_disk_that_is_full_for_a_download_is_one_clear_line(small_disk):
+    disk, content = small_disk(1), made_up_month(JANUARY, NEW).read_bytes()
     (disk / "filler").write_bytes(b"x" * (1_000_000))
-    with pytest.raises(PipelineError, match=r"No space left on device\. Make room"):
-        download(slow_url, disk)
-    assert list(disk.rglob("*.csv.gz")) == []
-    (disk / "filler").unlink()
-    path, _ = download(slow_url, disk)
-    assert path.read_bytes() == made_up_month(JANUARY, NEW).read_bytes()
+    with slow_site(content, piece=len(content), pause=0) as url:
+        with pytest.raises(PipelineError, match=r"No space left on device\. Make room"):
+            download(url, disk)
+        assert list(disk.rglob("*.csv.gz")) == []
+        (disk / "filler").unlink()
+        path, _ = download(url, disk)
+    assert path.read_bytes() == content
 
 
 def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(

@@ -78,13 +78,18 @@ def has_child(run: subprocess.Popen, word: str) -> bool:
     return False
 
 
-@pytest.fixture
-def big_month(tmp_path):
-    """January with 1,000,000 rows: some seconds of COPY and of each model."""
-    path = tmp_path / "yellow_tripdata_2021-01.csv"
-    header, body = gzip.decompress(made_up_month(JANUARY, 50_000).read_bytes()).split(b"\n", 1)
-    path.write_bytes(header + b"\n" + body * 20)
+@pytest.fixture(scope="module")
+def big_month(tmp_path_factory):
+    """January with 400,000 rows: a second of COPY, in which it is seen."""
+    path = tmp_path_factory.mktemp("big") / "yellow_tripdata_2021-01.csv"
+    header, body = gzip.decompress(made_up_month(JANUARY, 5_000).read_bytes()).split(b"\n", 1)
+    path.write_bytes(header + b"\n" + body * 80)
     return path
+
+
+COPYING = (
+    "select from pg_stat_progress_copy where datname = current_database() and tuples_processed > 0"
+)
 
 
 def in_transaction(settings) -> list[tuple]:
@@ -128,8 +133,9 @@ def test_while_a_file_is_downloaded(warehouse, start, slow_url, api):
         lambda: any(part.stat().st_mtime > began for part in unfinished.rglob("*.part")), 120
     )
     assert interrupt(run) == f"{MESSAGE}\n"
-    states = api("flow_runs", sort="START_TIME_DESC", limit=2)
-    assert {(run["name"], run["state_type"]) for run in states} == {
+    recent = api("flow_runs", sort="START_TIME_DESC", limit=100)
+    of_this_url = [run for run in recent if run["parameters"].get("source") == slow_url]
+    assert {(run["name"], run["state_type"]) for run in of_this_url} == {
         ("elt yellow 2021-01", "CANCELLED"),
         ("land yellow 2021-01", "CANCELLED"),
     }
@@ -138,7 +144,7 @@ def test_while_a_file_is_downloaded(warehouse, start, slow_url, api):
 @pytest.mark.parametrize(("number", "alone"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_while_a_month_is_loaded(warehouse, start, big_month, query, number, alone):
     run = start(*elt("--source", str(big_month)))
-    wait_until(lambda: query("select from pg_stat_progress_copy where tuples_processed > 0"), 120)
+    wait_until(lambda: query(COPYING), 120)
     assert interrupt(run, number, alone=alone) == f"{MESSAGE}\n"
     wait_until(lambda: in_transaction(warehouse) == [], SECONDS)
     assert query("select count(*) from raw.yellow_tripdata") == [(0,)]
@@ -155,12 +161,19 @@ def test_while_a_load_waits_for_a_lock(warehouse, start, land, query):
     assert query("select distinct source_month from raw.yellow_tripdata") == [(FEBRUARY,)]
 
 
-def test_while_dbt_builds_the_models(warehouse, start, big_month, query):
-    run = start(*elt("--source", str(big_month)))
-    wait_for(warehouse, "application_name = 'dbt' and state = 'active' and query ~ 'create +table'")
-    assert interrupt(run) == f"{MESSAGE}\n"
+def test_while_dbt_builds_the_models(warehouse, start, land, query):
+    """It waits for a table that was locked when the load had ended, and before dbt began."""
+    land(FEBRUARY, 1_000)
+    with connect(warehouse) as reader, reader.begin():
+        with connect(warehouse) as other, other.begin():
+            other.exec_driver_sql("select raw.take_turns('build')")
+            run = start(*elt("--source", str(made_up_month(JANUARY, 1_000))))
+            wait_for(warehouse, "wait_event_type = 'Lock' and query ~ 'take_turns'")
+            reader.exec_driver_sql("lock table raw.yellow_tripdata in access exclusive mode")
+        wait_for(warehouse, "application_name = 'dbt' and wait_event_type = 'Lock'")
+        assert interrupt(run) == f"{MESSAGE}\n"
     wait_until(lambda: in_transaction(warehouse) == [], SECONDS)
-    assert query("select count(*) from raw.yellow_tripdata") == [(1_000_000,)]
+    assert query("select count(*) from raw.yellow_tripdata") == [(2_000,)]
 
 
 def test_while_the_documentation_is_made(start):
@@ -182,7 +195,7 @@ def test_a_cancelled_run_on_a_worker_does_not_replace_its_month(warehouse, start
     """A worker ends a run that is cancelled by SIGTERM, which Prefect raises in the main thread."""
     call = f"from flows.land import land; land('2021-01', {str(big_month)!r})"
     run = start("-c", call)
-    wait_until(lambda: query("select from pg_stat_progress_copy where tuples_processed > 0"), 120)
+    wait_until(lambda: query(COPYING), 120)
     run.send_signal(signal.SIGTERM)
     assert run.wait(60) != 0
     assert "Trying again" not in run.output.read_text()

@@ -7,6 +7,7 @@ environment gives dbt alone the sessions below, and Prefect a home of this folde
 
 - The settings in `.env` are in the environment, for what the environment itself does not set.
 - Prefect's home is this folder's, so that two clones share nothing.
+- dbt finds the project's profile from whatever folder it is started in.
 - A database session means the same wherever it is opened, whatever the server's defaults are.
 """
 
@@ -95,3 +96,4 @@ def pin_sessions() -> None:
 
 load_settings()
 pin_sessions()
+os.environ.setdefault("DBT_PROFILES_DIR", str(ROOT / "dbt_project"))

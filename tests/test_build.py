@@ -241,6 +241,14 @@ def test_only_months_that_have_changed_are_built(query, land, dbt):
     assert [fingerprint(query, table) for table in INCREMENTAL] == incremental
 
 
+@pytest.mark.usefixtures("january")
+def test_dbt_runs_from_the_repositorys_root_as_well():
+    inherited = {name: value for name, value in os.environ.items() if name != "DBT_PROFILES_DIR"}
+    command = ["dbt", "build", "--project-dir", "dbt_project", "--select", "vendors"]
+    result = subprocess.run(command, cwd=ROOT, env=inherited, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
 @pytest.fixture
 def copied_project(monkeypatch, tmp_path):
     """A copy of dbt's project that a test may change; `dbt` and `run_dbt` run it."""

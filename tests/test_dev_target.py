@@ -3,7 +3,7 @@
 from datetime import date
 
 import pytest
-from conftest import build_by_hand, run_dbt
+from conftest import BUILD, build_by_hand, run_dbt
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 OF_ANALYSTS = (
@@ -29,7 +29,7 @@ def months(query, table: str) -> list[date]:
 def test_the_months_asked_for_are_built_and_tested_apart_from_the_analysts(anna, query):
     before = query(OF_ANALYSTS), query(BOOKKEEPING)
     assert len(before[0]) > 30
-    build_by_hand(anna, " ".join(("build", *OF_JANUARY)))
+    build_by_hand(anna, " ".join((BUILD, *OF_JANUARY)))
     assert (query(OF_ANALYSTS), query(BOOKKEEPING)) == before
     for table in ("yellow_taxi_trips", "daily_trips", "trip_accounting"):
         assert months(query, f"dev_anna_public.{table}") == [JANUARY]

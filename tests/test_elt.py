@@ -144,7 +144,10 @@ def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(new_dat
     source = asset_of(str(made_up_month(JANUARY, 1_000)))
     for table in ("yellow_tripdata", "loads", "malformed_lines"):
         assert upstream[asset(f"/raw/{table}")] >= {source}
-    assert upstream[asset("/staging/stg_tlc__yellow_trips")] == {asset("/raw/yellow_tripdata")}
+    assert upstream[asset("/staging/stg_tlc__yellow_trips")] == {
+        asset("/raw/yellow_tripdata"),
+        asset("/staging/stg_tlc__words"),
+    }
     assert asset("/staging/stg_tlc__yellow_trips") in upstream[asset("/public/yellow_taxi_trips")]
 
 

@@ -151,6 +151,7 @@
 {% macro take_shape(target, ddl) %}
     {%- set kind = kind_of(target) -%}
     {% if kind == 'r' %}
+        {% do run_query("select raw.identify_rows('" ~ target ~ "')") %}
         {% do run_query('delete from ' ~ target) %}
         {% do run_query("select raw.reshape('" ~ target ~ "', '" ~ create_shape(target, ddl) ~ "')") %}
     {% else %}

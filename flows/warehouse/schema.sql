@@ -369,14 +369,13 @@ declare
     turn text;
 begin
     for leftover, turn in
-        select
-            pg_class.oid::regclass,
-            substring(obj_description(pg_class.oid, 'pg_class') from '^Not yet a month: .* turn (.+) \(nyc-taxi-elt\)$')
-        from pg_class
+        select pg_class.oid::regclass, substring(description from ' turn (.+) \(nyc-taxi-elt\)$')
+        from pg_description
+        inner join pg_class on objoid = pg_class.oid
         where
-            relnamespace in (to_regnamespace('raw'), to_regnamespace('trip_months'))
+            classoid = 'pg_class'::regclass and objsubid = 0
+            and description like 'Not yet a month: %(nyc-taxi-elt)'
             and relkind = 'r' and not relispartition
-            and obj_description(pg_class.oid, 'pg_class') like 'Not yet a month: %(nyc-taxi-elt)'
     loop
         if raw.keep_turn(turn, waits => false) then
             begin
@@ -776,6 +775,7 @@ begin
         columns, target, fresh
     ) into differs;
     if differs then
+        perform raw.identify_rows(target);
         execute format('delete from %s', target);
         execute format('insert into %s (%s) select %s from %s', target, columns, columns, fresh);
     end if;

@@ -1,4 +1,4 @@
-# `make run` and `make test` need python 3.11 to 3.13 and make; everything else they fetch.
+# `make run` and `make test` need python 3.11 to 3.14 and make; everything else they fetch.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -96,8 +96,8 @@ delete-data: $(INSTALLED)  ## delete the embedded warehouse with all its months:
 # The .pth file puts the project on the path of every Python program of the environment, dbt too,
 # and has it begin with flows/environment.py.
 $(INSTALLED): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) \
-		else f"python 3.11 to 3.13 is needed, not {sys.version.split()[0]}: set PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 15) \
+		else f"python 3.11 to 3.14 is needed, not {sys.version.split()[0]}: set PYTHON=...")'
 	@$(PYTHON) -m venv --clear .venv
 	@echo "Installing the locked packages into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \

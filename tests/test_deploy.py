@@ -68,6 +68,20 @@ def test_the_monthly_run_is_scheduled(api, home):
     assert "Can't evaluate bulk DML" not in (home / "prefect.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({"gigabites": 1}, "'gigabites' was unexpected"),
+        ({"gigabytes": "all"}, "'all' is not of type 'number'"),
+    ],
+)
+def test_a_misspelt_limit_is_refused_before_a_run_begins(deployed, http, limits, why):
+    path = f"/deployments/{deployed['elt/monthly']['id']}/create_flow_run"
+    answer = http.post(path, json={"parameters": {"limits": limits}})
+    assert answer.status_code == 409
+    assert why in answer.json()["detail"]
+
+
 def test_each_worker_says_where_the_project_is_on_its_machine(deployed):
     for deployment in deployed.values():
         assert deployment["pull_steps"] == [

@@ -169,6 +169,26 @@ class TestDockerCompose:
         assert "postgres:/var/lib/postgresql" in self.services["postgres"]["volumes"]
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob(".github/workflows/*.yml")), ids=lambda p: p.stem)
+def test_a_workflow_is_what_github_allows(path):
+    schema = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    result = subprocess.run([*schema, path], capture_output=True)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_versions_of_python_are_the_same_wherever_they_are_named():
+    [first, after] = re.search(
+        r'requires-python = ">=3\.(\d+),<3\.(\d+)"', read("pyproject.toml")
+    ).groups()
+    last = int(after) - 1
+    assert f"Python 3.{first} to 3.{last}" in read("README.md")
+    assert f"(3, {first}) <= sys.version_info < (3, {after})" in read("Makefile")
+    for workflow in ("ci", "weekly"):
+        jobs = yaml.safe_load(read(f".github/workflows/{workflow}.yml"))["jobs"]
+        [job] = jobs.values()
+        assert job["strategy"]["matrix"]["python"] == [f"3.{first}", f"3.{last}"]
+
+
 def test_the_lock_file_has_a_hash_for_each_package_and_no_address():
     lock = read("requirements.lock")
     packages = re.findall(r"^[a-z][\w.-]*==", lock, re.MULTILINE)

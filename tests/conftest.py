@@ -212,15 +212,18 @@ def new_prefect_server() -> subprocess.Popen:
     for name in ("make_secrets", "create_prefect"):
         script = compose_script(name, HOME)
         subprocess.run(["bash", "-ec", script], env=os.environ | environment, check=True)
-    return start_service(
-        "prefect",
-        PREFECT_SERVER_API_HOST="127.0.0.1",
-        PREFECT_SERVER_DATABASE_HOST=superuser.host,
-        PREFECT_SERVER_DATABASE_PORT=str(superuser.port),
-        PREFECT_SERVER_DATABASE_PASSWORD=dotenv_values(HOME / "prefect.env")[
-            "PREFECT_SERVER_DATABASE_PASSWORD"
-        ],
-    )
+    return start_service("prefect", **prefect_environment())
+
+
+def prefect_environment() -> dict[str, str]:
+    """What leads a Prefect server to the suite's database."""
+    secrets, settings = dotenv_values(HOME / "prefect.env"), read_settings()
+    return {
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_DATABASE_HOST": settings.host,
+        "PREFECT_SERVER_DATABASE_PORT": str(settings.port),
+        "PREFECT_SERVER_DATABASE_PASSWORD": str(secrets["PREFECT_SERVER_DATABASE_PASSWORD"]),
+    }
 
 
 @pytest.fixture(scope="session", autouse=True)

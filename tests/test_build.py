@@ -8,10 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pandas as pd
 import pytest
@@ -19,11 +22,13 @@ import yaml
 from conftest import (
     BUILD,
     build_by_hand,
+    create_anew,
     load_file,
     put_by,
     run_dbt,
     run_query,
     start_dbt,
+    wait_until,
     warehouse_to_build,
 )
 from made_up import OTHER_ERAS, made_up_month, trips_of, write
@@ -405,33 +410,40 @@ class TestIsUpToDate:
         assert not is_up_to_date()
 
 
-@pytest.fixture
-def failure(january, land, query, monkeypatch) -> str:
-    """What a build says in which a test and a model fail."""
-    query("update trip_accounting set rejected_trips = rejected_trips - 1")
-    query("drop view trips_enriched")
-    query("create table trips_enriched (x int); create view mine as select x from trips_enriched")
-    query("comment on table trips_enriched is 'of another model (nyc-taxi-elt)'")
+@pytest.fixture(scope="module")
+def failure(built_january) -> SimpleNamespace:
+    """What a build says in which a test and a model fail, and the SQL of both."""
+    settings = warehouse_to_build()
+    create_anew(settings, template=built_january.db)
+    for statement in (
+        "update trip_accounting set rejected_trips = rejected_trips - 1",
+        "drop view trips_enriched",
+        "create table trips_enriched (x int); create view mine as select x from trips_enriched",
+        "comment on table trips_enriched is 'of another model (nyc-taxi-elt)'",
+    ):
+        run_query(settings, statement)
     with pytest.raises(PipelineError) as failure:
         build()
-    return str(failure.value)
+    said = str(failure.value)
+    [test] = re.findall(r'make psql ARGS="-f (\S+)"', said)
+    model = PROJECT / re.search(r"compiled code at (.+?trips_enriched\.sql)", said)[1]
+    assert model.is_relative_to(TARGETS / settings.db)
+    return SimpleNamespace(
+        said=said, rows=run_query(settings, (ROOT / test).read_text()), model=model.read_text()
+    )
 
 
 def test_a_failing_test_and_a_failing_model_are_named_in_one_line(failure):
-    assert failure.startswith("dbt build: ")
-    assert "test assert_every_raw_row_is_accounted_for: 1 row of 2021-01. See them" in failure
-    assert "model trips_enriched: Database Error" in failure
-    assert "\n" not in failure
+    assert failure.said.startswith("dbt build: ")
+    assert "test assert_every_raw_row_is_accounted_for: 1 row of 2021-01. See them" in failure.said
+    assert "model trips_enriched: Database Error" in failure.said
+    assert "\n" not in failure.said
 
 
-def test_a_failure_names_the_sql_that_failed(failure, query, warehouse):
-    [path] = re.findall(r'make psql ARGS="-f (\S+)"', failure)
-    rows = query((ROOT / path).read_text())
-    assert len(rows) == 1
-    assert date(2021, 1, 1) in rows[0]
-    compiled = re.search(r"compiled code at (.+?trips_enriched\.sql)", failure)[1]
-    assert (PROJECT / compiled).is_relative_to(TARGETS / warehouse.db)
-    assert "select" in (PROJECT / compiled).read_text()
+def test_a_failure_names_the_sql_that_failed(failure):
+    [row] = failure.rows
+    assert date(2021, 1, 1) in row
+    assert "select" in failure.model
 
 
 @pytest.mark.parametrize("path", sorted(PROJECT.glob("analyses/*.sql")), ids=lambda path: path.stem)
@@ -451,7 +463,7 @@ def test_a_newcomer_finds_the_pair_of_zones_that_earns_most_on_friday_nights(ask
     assert best["revenue"].item() > 0
 
 
-def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, tmp_path):
+def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, compiled, tmp_path):
     expected = ask(
         "select dataset, borough, sum(trips) as trips, sum(revenue) as revenue,"
         " sum(card_tips) / nullif(sum(card_fares), 0) as tip_rate from daily_trips"
@@ -459,11 +471,10 @@ def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, tmp_path):
     )
     csv = tmp_path / "metrics.csv"
     [query] = re.findall(r"/mf query (.+)", (ROOT / "README.md").read_text())
-    assert start_dbt(built, "parse", PROJECT / "target").wait() == 0  # what mf answers from
     result = subprocess.run(
         [Path(sys.executable).with_name("mf"), "query", *query.split(), "--csv", csv],
         cwd=PROJECT,
-        env=os.environ | {"POSTGRES_DB": built.db},
+        env=os.environ | {"POSTGRES_DB": built.db, "DBT_TARGET_PATH": str(compiled.parents[1])},
         capture_output=True,
         text=True,
     )
@@ -573,10 +584,22 @@ class TestPatches:
         with hydrated_context(serialize_context()):
             assert SettingsContext.get() is not before
 
-    def test_threads_of_nodes_still_begin_without_a_context_and_nobody_waits_for_them(self):
-        source = inspect.getsource(NodeTaskTracker)
-        assert "copy_context" not in source
-        assert "join" not in source
+    def test_threads_of_nodes_still_begin_without_a_context_and_nobody_waits_for_them(
+        self, monkeypatch
+    ):
+        has_context, seen, go_on = ContextVar("has_context", default=False), [], threading.Event()
+        has_context.set(True)
+
+        def task_of_a_node(*_, **__) -> None:
+            go_on.wait(60)
+            seen.append(has_context.get())
+
+        monkeypatch.setattr("prefect_dbt.core._tracker.run_task_sync", task_of_a_node)
+        NodeTaskTracker().run_task_in_thread("a node", None, uuid4(), {}, {})
+        assert seen == []
+        go_on.set()
+        wait_until(lambda: seen, 60)
+        assert seen == [False]
 
     def test_lines_of_a_node_still_lack_the_name_of_its_task_run(self):
         assert NodeTaskTracker().get_task_logger("a node").extra["task_run_name"] is None

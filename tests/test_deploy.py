@@ -3,7 +3,7 @@
 import tomllib
 
 import pytest
-from conftest import point_to, wait_until
+from conftest import one_at_a_time, point_to, wait_until
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
 from flows.backfill import backfill
@@ -15,6 +15,7 @@ from flows.server import deploy as module
 from flows.server.deploy import deploy
 from flows.settings import ROOT
 
+LOADS = "/v2/concurrency_limits/warehouse-loads"
 FLOWS = {
     "elt/monthly": elt,
     "backfill/backfill": backfill,
@@ -25,15 +26,20 @@ FLOWS = {
 
 @pytest.fixture(scope="module")
 def deployed(new_database, api, http):
-    """The deployments by name, after `flows.server.deploy` has been run twice."""
-    point_to(new_database())
-    deploy()
-    deploy()
-    flows = {found["id"]: found["name"] for found in api("flows")}
-    deployments = api("deployments")
-    yield {f"{flows[found['flow_id']]}/{found['name']}": found for found in deployments}
-    for found in deployments:  # else runs of the schedule are among those of other tests
-        http.delete(f"/deployments/{found['id']}").raise_for_status()
+    """The deployments by name, after `flows.server.deploy` has been run twice.
+
+    Meanwhile the limit of loads was edited.
+    """
+    with one_at_a_time("deployments"):
+        point_to(new_database())
+        deploy()
+        http.patch(LOADS, json={"limit": 2}).raise_for_status()
+        deploy()
+        flows = {found["id"]: found["name"] for found in api("flows")}
+        named = {
+            f"{flows[found['flow_id']]}/{found['name']}": found for found in api("deployments")
+        }
+        yield {name: named[name] for name in FLOWS}
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -112,10 +118,7 @@ def test_nothing_is_there_twice(api):
 
 @pytest.mark.usefixtures("deployed")
 def test_a_limit_that_was_edited_stays_as_it_is(http):
-    path = "/v2/concurrency_limits/warehouse-loads"
-    http.patch(path, json={"limit": 2}).raise_for_status()
-    deploy()
-    assert http.get(path).json()["limit"] == 2
+    assert http.get(LOADS).json()["limit"] == 2
 
 
 @pytest.mark.usefixtures("deployed")

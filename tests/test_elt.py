@@ -6,20 +6,22 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from conftest import point_to
+from conftest import put_by, run_query, warehouse_to_build
 from made_up import made_up_month
 
-from flows.build import build
 from flows.elt import elt
 from flows.land import asset_of, land
 from flows.report import page
 from flows.settings import ROOT
+from flows.tlc.sample import sample_file, sample_months
 
 JANUARY = date(2021, 1, 1)
+SAMPLES = ("yellow 2020-02", "yellow 2020-03", "yellow 2020-04")
 ENDED = {"state": {"type": {"any_": ["COMPLETED"]}}}
 
 
@@ -34,10 +36,23 @@ def run(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.
     )
 
 
-@pytest.mark.usefixtures("warehouse")
-def test_the_whole_run_twice(query, api):
+@pytest.fixture(scope="module")
+def twice(prefect_server):
+    """The run of the sample, twice, and what the second one has written."""
+    settings, began = warehouse_to_build(), datetime.now(UTC)
+    written = "select xmin::text, count(*) from yellow_taxi_trips group by 1"
     first = run("--source", "sample")
     assert first.returncode == 0, first.stderr
+    before = run_query(settings, written)
+    second = run("--source", "sample", "--json")
+    assert second.returncode == 0, second.stderr
+    assert run_query(settings, written) == before
+    put_by(settings)
+    return SimpleNamespace(first=first, second=second, began=began, database=settings.db)
+
+
+def test_the_whole_run_says_what_it_does_and_the_second_one_does_nothing(twice):
+    first, second = twice.first, twice.second
     assert first.stdout.startswith(
         """
 dataset   month raw rows trips zero passenger trips rejected trips malformed lines
@@ -56,15 +71,10 @@ months', and can't be compared.
         r"post: missing passenger count: 0\n",
         first.stderr,
     )
-    before = query("select xmin::text, count(*) from yellow_taxi_trips group by 1")
-
-    second = run("--source", "sample", "--json")
-    assert second.returncode == 0, second.stderr
     assert re.fullmatch(
         r"(.* is loaded already, nothing to do\n){3}The models are up to date, nothing to build\n",
         second.stderr,
     )
-    assert query("select xmin::text, count(*) from yellow_taxi_trips group by 1") == before
     outcome = json.loads(second.stdout)
     assert outcome["accounting"][0] == {
         "dataset": "yellow",
@@ -76,20 +86,29 @@ months', and can't be compared.
         "malformed_lines": 0,
         "is_sample": True,
     }
-    months = ("yellow 2020-02", "yellow 2020-03", "yellow 2020-04")
     assert [(stage["stage"], stage["rows"]) for stage in outcome["stages"]] == [
         *(
             stage
-            for month in months
+            for month in SAMPLES
             for stage in ((f"fetch {month}", None), (f"load {month}", 10_000))
         ),
         ("build", 29_332),
     ]
 
-    # In the UI: names say the month, and each model and test of dbt is a task that has ended.
-    flow_runs = api("flow_runs", sort="START_TIME_DESC", limit=9, flow_runs=ENDED)
+
+@pytest.fixture
+def flow_runs(twice, api) -> list[dict]:
+    """Prefect's, of both."""
+    named = {"name": {"any_": ["elt yellow 2020-02..2020-04"]}, **ENDED}
+    since = {"start_time": {"after_": twice.began.isoformat()}}
+    outer = api("flow_runs", flow_runs=named | since)
+    parents = {"any_": [flow_run["id"] for flow_run in outer]}
+    return outer + api("flow_runs", flow_runs={"parent_flow_run_id": parents})
+
+
+def test_in_prefects_pages_names_say_the_month_and_each_model_and_test_is_a_task(flow_runs, api):
     names = Counter(flow_run["name"] for flow_run in flow_runs)
-    lands = {f"land {month}": 2 for month in months}
+    lands = {f"land {month}": 2 for month in SAMPLES}
     assert names == {"elt yellow 2020-02..2020-04": 2, "build yellow_taxi_trips": 1, **lands}
     ids = {"any_": [flow_run["id"] for flow_run in flow_runs]}
     tasks = api("task_runs", limit=200, flow_runs={"id": ids})
@@ -107,7 +126,9 @@ months', and can't be compared.
     progress = [artifact["data"] for artifact in artifacts if artifact["type"] == "progress"]
     assert progress == [100.0] * 3  # of loads; samples need no download, the second run no load
 
-    # Logs without noise.
+
+def test_their_logs_are_without_noise(flow_runs, api):
+    ids = {"any_": [flow_run["id"] for flow_run in flow_runs]}
     lines = api("logs", limit=200, logs={"flow_run_id": ids})
     messages = Counter(
         (line["flow_run_id"], line["task_run_id"], line["message"]) for line in lines
@@ -119,17 +140,14 @@ months', and can't be compared.
     assert not any("\x1b[" in text or "Traceback" in text for text in logged)
 
 
-def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(new_database, api):
+def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(twice, api):
     """Prefect's open-source server keeps the lineage as events alone."""
-    database = new_database()
-    point_to(database)
-    land(JANUARY, str(made_up_month(JANUARY, 1_000)))
-    build()
     found = api(
         "events",
         filter={
             "event": {"name": ["prefect.asset.materialization.succeeded"]},
-            "resource": {"id_prefix": [f"postgres://{database.db}/"]},
+            "resource": {"id_prefix": [f"postgres://{twice.database}/"]},
+            "occurred": {"since": twice.began.isoformat()},
         },
         limit=50,
     )["events"]
@@ -140,10 +158,10 @@ def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(new_dat
             for related in event["related"]
             if related["prefect.resource.role"] == "asset"
         }
-    asset = f"postgres://{database.db}".__add__
-    source = asset_of(str(made_up_month(JANUARY, 1_000)))
+    asset = f"postgres://{twice.database}".__add__
+    sources = {asset_of(str(sample_file("yellow", month))) for month in sample_months("yellow")}
     for table in ("yellow_tripdata", "loads", "malformed_lines"):
-        assert upstream[asset(f"/raw/{table}")] >= {source}
+        assert upstream[asset(f"/raw/{table}")] >= sources
     assert upstream[asset("/staging/stg_tlc__yellow_trips")] == {
         asset("/raw/yellow_tripdata"),
         asset("/staging/stg_tlc__words"),

@@ -7,7 +7,7 @@ import time
 from datetime import date
 
 import pytest
-from conftest import HOME, start_service, wait_until
+from conftest import HOME, prefect_environment, start_service, wait_until
 from made_up import made_up_month
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -17,6 +17,10 @@ from flows.server import serve
 from flows.settings import ROOT
 from flows.warehouse.connection import connect
 
+WAITING = (
+    "select from pg_locks where not granted"
+    " and database = (select oid from pg_database where datname = current_database())"
+)
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 
 
@@ -27,7 +31,7 @@ def test_a_job_is_shown_in_prefects_ui_as_it_goes(api, prefect_server):
             advance(50, 1_000)
 
     work()
-    recent = api("artifacts", sort="CREATED_DESC", limit=20)
+    recent = api("artifacts", sort="CREATED_DESC", limit=200)
     [artifact] = [a for a in recent if a["description"] == "a job of the test"]
     assert (artifact["type"], artifact["data"]) == ("progress", 100.0)
 
@@ -66,18 +70,16 @@ def test_what_only_reports_may_fail():
 
 
 @pytest.fixture
-def own_prefect(unused_port, tmp_path):
-    """A Prefect server that can be stopped and started; yields its URL, `stop` and `start`."""
-    servers = []
+def own_prefect(prefect_server, unused_port):
+    """A Prefect server that can be stopped and started; yields its URL, `stop` and `start`.
+
+    Its database is the suite's, in which all tables are made already.
+    """
+    servers, port = [], str(unused_port)
 
     def start() -> None:
         servers.append(
-            start_service(
-                "prefect",
-                PREFECT_SERVER_API_HOST="127.0.0.1",
-                PREFECT_SERVER_API_PORT=str(unused_port),
-                PREFECT_SERVER_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{tmp_path}/own.db",
-            )
+            start_service("prefect", **prefect_environment(), PREFECT_SERVER_API_PORT=port)
         )
         wait_until(lambda: serve.answers(url), 180)
 
@@ -105,7 +107,7 @@ def test_a_load_outlives_prefects_server(own_prefect, warehouse, land, query):
             env=os.environ | {"PREFECT_API_URL": url},
             stderr=(HOME / "outlives.log").open("w"),
         )
-        wait_until(lambda: query("select from pg_locks where not granted"), 180)
+        wait_until(lambda: query(WAITING), 180)
         stop()
         time.sleep(3)  # the bar and the logs find it away
         reader.rollback()

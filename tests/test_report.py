@@ -167,8 +167,9 @@ def cells(row: str) -> list[str]:
 
 
 @pytest.fixture
-def artifact(page, api) -> str:
-    [data] = [found["data"] for found in api("artifacts/latest") if found["key"] == "report"]
+def artifact(page, api, folder) -> str:
+    reports = api("artifacts", artifacts={"key": {"any_": ["report"]}}, limit=200)
+    [data] = [found["data"] for found in reports if folder.as_uri() in found["data"]]
     return data
 
 

@@ -51,7 +51,7 @@ def landed(prefect_server):
     """A warehouse with all of it."""
     settings = warehouse_to_build()
     for dataset, month in SAMPLES:
-        land(month, SAMPLE, dataset)
+        load_file(sample_file(dataset, month), month, dataset, is_sample=True)
     build_by_hand(settings)
     return put_by(settings)
 

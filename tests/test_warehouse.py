@@ -14,6 +14,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 from conftest import (
+    WORKER,
+    build_by_hand,
     create_anew,
     free_port,
     land_made_up,
@@ -23,11 +25,13 @@ from conftest import (
     wait_until,
     warehouse_to_build,
 )
+from prefect import flow
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 
-from flows.build import build
+from flows import prepare
 from flows.environment import ROOT, SESSION, SESSION_OPTIONS
 from flows.errors import PipelineError, TransientError
+from flows.models.runner import dbt_on
 from flows.prepare import check_rights, ensure_warehouse
 from flows.settings import DATA, Settings, read_settings
 from flows.warehouse import connection as warehouse
@@ -46,6 +50,7 @@ from flows.warehouse.connection import (
 )
 
 JANUARY = date(2021, 1, 1)
+BLOCK, ELSEWHERE = f"{BLOCK_NAME}-{WORKER}", f"elsewhere-{WORKER}"
 CONTRARY = {
     "datestyle": "'ISO, DMY'",
     "intervalstyle": "sql_standard",
@@ -170,7 +175,7 @@ class TestTheSameRowsOnEveryServer:
                 run_query(superuser, f"alter database {database.db} set {name} = {value}")
             ensure_warehouse()
             land_made_up(JANUARY, 2_000)
-            build()
+            build_by_hand(database)
             contents.append(contents_of(database))
         return contents
 
@@ -318,9 +323,9 @@ def stranger_in(database: Settings, superuser: Settings) -> Settings:
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_role_with_the_least_rights_does_the_whole_run(new_database, superuser):
+def test_a_role_with_the_least_rights_does_the_whole_run(superuser):
     """It owns nothing, and may not make roles; the database is as PostgreSQL makes one."""
-    database = new_database()
+    database = warehouse_to_build()
     create_anew(database, template="template1")
     database = stranger_in(database, superuser)
     run_query(
@@ -331,7 +336,7 @@ def test_a_role_with_the_least_rights_does_the_whole_run(new_database, superuser
     point_to(database)
     ensure_warehouse()
     land_made_up(JANUARY, 500)
-    build()
+    build_by_hand(database)
     [(count,)] = run_query(database, "select count(*) from yellow_taxi_trips")
     assert count > 450
 
@@ -378,25 +383,35 @@ def answers(port: int) -> bool:
     return True
 
 
+@flow
+def build_the_trips() -> None:
+    """As the flows have dbt build."""
+    with dbt_on(current_url()) as dbt:
+        assert {node.status for node in dbt("run", "--select", "+yellow_taxi_trips")} == {"success"}
+
+
 @pytest.mark.usefixtures("prefect_server")
 class TestTheBlock:
+    """Under a name of its own: every other test's run writes the usual one."""
+
     @pytest.fixture(autouse=True)
-    def no_block(self):
-        for name in (BLOCK_NAME, "elsewhere"):
+    def no_block(self, monkeypatch):
+        monkeypatch.setattr(prepare, "BLOCK_NAME", BLOCK)
+        for name in (BLOCK, ELSEWHERE):
             with suppress(ValueError):
                 SqlAlchemyConnector.delete(name)
 
     def test_is_written_from_the_settings_for_other_flows_to_load(self, warehouse):
         ensure_warehouse()
-        assert url_of(load_block(BLOCK_NAME)) == warehouse.url
-        with SqlAlchemyConnector.load(BLOCK_NAME) as block:
+        assert url_of(load_block(BLOCK)) == warehouse.url
+        with SqlAlchemyConnector.load(BLOCK) as block:
             assert block.fetch_one("select current_database()") == (warehouse.db,)
 
     def test_follows_the_settings_and_is_never_read_back(self, warehouse, postgres):
-        save_as(BLOCK_NAME, postgres)
+        save_as(BLOCK, postgres)
         assert current_url() == warehouse.url
         ensure_warehouse()
-        assert url_of(load_block(BLOCK_NAME)) == warehouse.url
+        assert url_of(load_block(BLOCK)) == warehouse.url
 
     def test_is_left_alone_if_it_says_the_same_already(self, warehouse, api):
         ensure_warehouse()
@@ -407,13 +422,15 @@ class TestTheBlock:
     def test_decides_for_flows_and_dbt_if_a_setting_names_it(
         self, warehouse, new_database, monkeypatch
     ):
-        other = new_database()
-        save_as("elsewhere", other)
-        monkeypatch.setenv("POSTGRES_BLOCK", "elsewhere")
+        other = warehouse
+        warehouse = new_database()
+        monkeypatch.setenv("POSTGRES_DB", warehouse.db)
+        save_as(ELSEWHERE, other)
+        monkeypatch.setenv("POSTGRES_BLOCK", ELSEWHERE)
         assert current_url() == other.url
         ensure_warehouse()
         land_made_up(JANUARY, 100)
-        build()
+        build_the_trips()
         assert run_query(other, "select count(*) > 0 from yellow_taxi_trips") == [(True,)]
         assert run_query(warehouse, "select from pg_namespace where nspname = 'raw'") == []
 
@@ -421,8 +438,8 @@ class TestTheBlock:
         url = warehouse.url.set(drivername="postgresql").render_as_string(hide_password=False)
         SqlAlchemyConnector(
             connection_info=f"{url}?sslmode=prefer", connect_args={"options": "-c work_mem=5MB"}
-        ).save("elsewhere")
-        monkeypatch.setenv("POSTGRES_BLOCK", "elsewhere")
+        ).save(ELSEWHERE)
+        monkeypatch.setenv("POSTGRES_BLOCK", ELSEWHERE)
         with connect() as connection:
             show = "select current_setting('work_mem'), current_setting('datestyle')"
             assert connection.exec_driver_sql(show).one() == ("5MB", "ISO, MDY")
@@ -440,7 +457,7 @@ class TestTheBlock:
             current_url()
 
     def test_is_not_guessed_by_dbt_alone(self, warehouse, monkeypatch):
-        monkeypatch.setenv("POSTGRES_BLOCK", "elsewhere")
+        monkeypatch.setenv("POSTGRES_BLOCK", ELSEWHERE)
         exit_code, output = dbt_debug(warehouse)
         assert exit_code != 0
         assert "POSTGRES_BLOCK is set, so dbt runs in the flows" in output
@@ -466,7 +483,7 @@ def save_as(name: str, settings: Settings) -> None:
 
 def blocks(api) -> list[tuple[str, str]]:
     documents = api("block_documents", include_secrets=False)
-    return [(each["id"], each["updated"]) for each in documents if each["name"] == BLOCK_NAME]
+    return [(each["id"], each["updated"]) for each in documents if each["name"] == BLOCK]
 
 
 class TestTls:
@@ -509,7 +526,7 @@ class TestTls:
             assert warehouse_is_encrypted(connection)
         ensure_warehouse()
         land_made_up(JANUARY, 100)
-        build()
+        build_the_trips()
         assert run_query(verified, "select count(*) > 0 from yellow_taxi_trips") == [(True,)]
 
     def test_it_serves_dbt_alone_too(self, verified):

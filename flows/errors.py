@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from prefect import State, Task
     from prefect.client.schemas import TaskRun
 
+ONLY_LOG = {"only_log": True}  # `extra` of a log line that a person at the terminal can do without
+
 
 class PipelineError(Exception):
     """What went wrong, where, and what to do about it, in one line.
@@ -39,8 +41,6 @@ def is_transient(task: "Task[..., Any]", run: "TaskRun", state: "State[Any]") ->
     before the first pause that is long. The log has each of them.
     """
     from prefect import get_run_logger
-
-    from flows.progress import ONLY_LOG
 
     error = state.result(raise_on_failure=False)
     if isinstance(error, TransientError):

@@ -12,9 +12,9 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from flows.errors import ONLY_LOG as ONLY_LOG  # for whoever logs progress
 from flows.errors import explain
 
-ONLY_LOG = {"only_log": True}  # `extra` of a log line that a person at the terminal can do without
 FLOWS = str(Path(__file__).parent)
 SECONDS_BETWEEN_REPORTS = 1.0
 REPORT_TIMEOUT = 5.0  # seconds that a finished job waits for Prefect to learn of it

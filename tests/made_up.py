@@ -238,6 +238,8 @@ OTHER_ERAS = {
 DAYS = 28  # of each month that have trips: as many of each weekday
 BUSY_ZONES = [236, 237, 161, 162, 186, 170, 48, 141, 142, 239, 238, 263, 234, 230, 132, 138]
 KEYED_IN = ["vendor_id", "passenger_count", "rate_code_id", "store_and_fwd_flag", "payment_type_id"]
+# Numbers of bases that dispatch other vehicles, and of some that dispatch for the apps.
+OF_BASES = (["B00013", "B00256", "B02996"], ["B00013", "B02765", "B03404"])
 BASES = ["dispatching_base_num", "originating_base_num", "affiliated_base_num"]
 FLAGS = [
     *("shared_request_flag", "shared_match_flag", "access_a_ride_flag"),
@@ -327,7 +329,7 @@ def trips_of(era: Era, rows: int = 200) -> pd.DataFrame:
         "trip_type_id": random.choice([1, 2], rows),
         "ehail_fee": None,
         "hvfhs_license_num": random.choice(["HV0003", "HV0005"], rows),
-        **{name: random.choice(["B00013", "B02765", "B03404"], rows) for name in BASES},
+        **{name: random.choice(OF_BASES[era.dataset == "fhvhv"], rows) for name in BASES},
         "request_datetime": pickups - pd.to_timedelta(random.integers(60, 900, rows), unit="s"),
         "on_scene_datetime": pickups - pd.to_timedelta(random.integers(0, 60, rows), unit="s"),
         "trip_seconds": np.round(60 * minutes).astype(int),

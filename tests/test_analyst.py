@@ -11,9 +11,11 @@ from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
 
 from flows.errors import PipelineError
+from flows.settings import Settings
 from flows.warehouse import embedded as embedded_postgres
 from flows.warehouse import roles as analysts
-from flows.warehouse.connection import Refused, connect
+from flows.warehouse.connection import Refused, connect, environment_of
+from flows.warehouse.local_server import ensure_server
 from flows.warehouse.roles import add_login, ensure_analyst
 
 
@@ -165,57 +167,61 @@ class TestALogin:
         assert (result.returncode, result.stderr) == (1, "usage: make analyst NAME=anna\n")
 
 
-class TestARoleThatIsNotOurs:
+class TestOnAServerOfItsOwn:
+    """Roles are a server's, and the other tests need the suite's as it is."""
+
     @pytest.fixture
-    def foreign(self, superuser, database):
+    def own(self, own_server, monkeypatch) -> Settings:
+        ensure_server(own_server)
+        for name, value in environment_of(own_server.url).items():
+            monkeypatch.setenv(name, value)
+        return own_server
+
+    @pytest.fixture
+    def admin(self, own) -> Settings:
+        return embedded_postgres.superuser(embedded_postgres.DATA_DIR, own)
+
+    @pytest.fixture
+    def foreign(self, own, admin) -> Settings:
         """A person `analyst`, who was there before."""
-        run_query(superuser, "comment on role analyst is null; alter role analyst login")
-        verifier = "alter role analyst password '{}'"
-        with connect(superuser) as connection:
+        run_query(admin, "comment on role analyst is null; alter role analyst login")
+        with connect(admin) as connection:
             driver = connection.connection.driver_connection
             known = encrypt_password("theirs", "analyst", driver, "scram-sha-256")
-        run_query(superuser, verifier.format(known))
-        yield database.model_copy(update={"user": "analyst", "password": SecretStr("theirs")})
-        run_query(superuser, "alter role analyst nologin password null")
-        run_query(superuser, f"comment on role analyst is '{analysts.MARK}'")
+        run_query(admin, f"alter role analyst password '{known}'")
+        return own.model_copy(update={"user": "analyst", "password": SecretStr("theirs")})
 
     @pytest.mark.usefixtures("prefect_server")
-    def test_keeps_its_password_and_gets_nothing(self, foreign, database, superuser, january):
-        run_query(database, "revoke all on all tables in schema public from analyst")
-        with connect(superuser) as owner:
+    def test_a_role_that_is_not_ours_keeps_its_password_and_gets_nothing(self, foreign, own, admin):
+        with connect(admin) as owner:
             ensure_analyst(owner)
-        build_by_hand(database)
+        land_made_up(date(2021, 1, 1), 100)
+        build_by_hand(own, "seed --select vendors")
+        build_by_hand(own, "run --select +yellow_taxi_trips")
         assert ask(foreign, "select 1") == [(1,)]
-        granted = "select has_table_privilege('analyst', 'vendors', 'select')"
-        assert run_query(database, granted) == [(False,)]
+        for table in ("vendors", "yellow_taxi_trips"):
+            granted = f"select has_table_privilege('analyst', '{table}', 'select')"
+            assert run_query(own, granted) == [(False,)]
 
-    def test_takes_no_logins(self, foreign, database, monkeypatch):
-        monkeypatch.setattr(embedded_postgres, "DATA_DIR", HOME / "postgres")
-        point_to(database)
+    @pytest.mark.usefixtures("foreign")
+    def test_a_role_that_is_not_ours_takes_no_logins(self):
         with pytest.raises(PipelineError, match="the role analyst is not this project's"):
             add_login("dora")
 
-
-def test_the_role_is_made_by_a_run_where_we_may_make_roles(superuser, database):
-    """On servers that are not the project's own."""
-    run_query(
-        superuser,
-        "alter role analyst rename to put_aside; create role maker createrole login password 'm';"
-        f"grant connect on database {database.db} to maker",
-    )
-    try:
-        maker = database.model_copy(update={"user": "maker", "password": SecretStr("m")})
+    def test_the_role_is_made_by_a_run_where_we_may_make_roles(self, own, admin):
+        """On servers that are not the project's own."""
+        run_query(
+            admin,
+            "alter role analyst rename to put_aside;"
+            "create role maker createrole login password 'm';"
+            f"grant connect on database {own.db} to maker",
+        )
+        maker = own.model_copy(update={"user": "maker", "password": SecretStr("m")})
         with connect(maker) as connection:
             ensure_analyst(connection)
             ensure_analyst(connection)
-        [made] = run_query(
-            superuser,
-            "select rolcanlogin, shobj_description(oid, 'pg_authid') from pg_roles"
-            " where rolname = 'analyst'",
-        )
-        assert made == (False, analysts.MARK)
-    finally:
-        run_query(superuser, "drop role if exists analyst; alter role put_aside rename to analyst")
+        made = "select rolcanlogin, shobj_description(oid, 'pg_authid') from pg_roles"
+        assert run_query(admin, f"{made} where rolname = 'analyst'") == [(False, analysts.MARK)]
 
 
 def test_an_owners_own_grants_survive_a_build(superuser, january, built_january):

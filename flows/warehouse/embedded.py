@@ -37,7 +37,7 @@ SERVER_SETTINGS = {
     # A table filled in the transaction that made it is not logged, but written and synced.
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    # A question about a table locks each of its months, with their indexes: years of them.
+    # A question about a table locks each of its months, with their indexes: years of them. 45 MB.
     "max_locks_per_transaction": "1024",
     "temp_file_limit": "2GB",  # of a session; the database's owner has none
 }

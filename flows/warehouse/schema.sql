@@ -149,14 +149,16 @@ language sql as $$
     select raw.execute_patiently(raw.statements_to_lock(tables, mode), tables)
 $$;
 
--- The percentage of a table's pages that is sample enough of its rows: 400 pages, if it has more.
+-- The percentage of a table's pages that is sample enough of its rows: 100 pages, if it has more. A
+-- page has some 50 rows.
 create or replace function raw.sample_percent(target regclass) returns real
 language sql as $$
     select least(
-        100, 100 * 400.0 * current_setting('block_size')::int / greatest(1, pg_relation_size(target))
+        100, 100 * 100.0 * current_setting('block_size')::int / greatest(1, pg_relation_size(target))
     )::real
 $$;
 
+<<<<<<< HEAD
 -- The other sessions in this database that hold a snapshot. Without pg_read_all_stats, other roles'
 -- snapshots are hidden: then each transaction of theirs counts. This project's own sessions, which
 -- take turns, don't count: they are READ COMMITTED, and lock what they read before they take a
@@ -264,6 +266,8 @@ begin
 end
 $$;
 
+=======
+>>>>>>> 8d9aaf4 (A file whose rows dbt would reject, or misread, takes no month's place; a build refuses such a month as well)
 -- What a month's partition of a table is called; it is in the schema of the table that fills it.
 create or replace function raw.partition_name(parent regclass, month date) returns text
 language sql stable as $$

@@ -170,14 +170,9 @@ def test_a_month_is_the_same_as_csv_and_as_parquet(database, tmp_path):
     with_the_fee = trips.assign(airport_fee=None)  # which the CSV does not have
     found = []
     for era, content in ((JANUARY_AS_CSV, trips), (JANUARY_AS_PARQUET, with_the_fee)):
-<<<<<<< HEAD
         load_file(write(era, content, tmp_path), era.month)
-        is_done, said = run_dbt(database, "run --select +yellow_taxi_trips")
-=======
-        land(era.month, str(write(era, content, tmp_path)))
         without_tests = "--exclude-resource-type test --exclude-resource-type unit_test"
         is_done, said = run_dbt(database, f"build --select +yellow_taxi_trips {without_tests}")
->>>>>>> 8d9aaf4 (A file whose rows dbt would reject, or misread, takes no month's place; a build refuses such a month as well)
         assert is_done, said
         with connect(database) as connection:
             found.append(

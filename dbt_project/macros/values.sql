@@ -191,6 +191,7 @@
                             then regexp_replace({{ bare(text) }}, '[ \u00a0\u202f]?([ap])[.]?m[.]?$', ' \1m', 'i')
                         else {{ bare(text) }}
                     end as time
+                from (select 1) as once
                 offset 0
             ) as given
             offset 0

@@ -158,7 +158,6 @@ language sql as $$
     )::real
 $$;
 
-<<<<<<< HEAD
 -- The other sessions in this database that hold a snapshot. Without pg_read_all_stats, other roles'
 -- snapshots are hidden: then each transaction of theirs counts. This project's own sessions, which
 -- take turns, don't count: they are READ COMMITTED, and lock what they read before they take a
@@ -238,36 +237,6 @@ end
 $$;
 select raw.identify_rows('raw.malformed_lines');
 
--- The months in which a raw table's trips begin, with the share of each, the largest first; from a
--- sample of the pages of a large table. Texts that are not dates as TLC or a copy writes them (see
--- dbt_project/macros/values.sql) do not count.
-create or replace function raw.months_in(target regclass, pickup name)
-returns table (month text, share float8)
-language plpgsql as $$
-begin
-    return query execute format(
-        $query$
-        select month, (count(*) / sum(count(*)) over ())::float8
-        from (
-            select case
-                when %1$I ~ '^\s*\d{4}-\d\d-' then left(ltrim(%1$I), 7)
-                when %1$I ~ '^\s*\d\d?/\d\d?/\d{4}' then
-                    substring(%1$I from '/(\d{4})') || '-'
-                    || lpad(substring(%1$I from '^\s*(\d\d?)/'), 2, '0')
-            end as month
-            from %2$s tablesample system (raw.sample_percent(%2$L)) repeatable (1)
-        ) as pickups
-        where month is not null
-        group by month
-        order by 2 desc, 1
-        $query$,
-        pickup, target
-    );
-end
-$$;
-
-=======
->>>>>>> 8d9aaf4 (A file whose rows dbt would reject, or misread, takes no month's place; a build refuses such a month as well)
 -- What a month's partition of a table is called; it is in the schema of the table that fills it.
 create or replace function raw.partition_name(parent regclass, month date) returns text
 language sql stable as $$

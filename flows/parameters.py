@@ -47,6 +47,18 @@ class Limits(BaseModel):
         allow_inf_nan=False,
         description="The share of a file's lines that may be malformed, from 0 to 1.",
     )
+    rejected_share: float = Field(
+        # TLC's own files have none. One value in twenty that can't be read is no slip: the file is
+        # written in another way than it is read.
+        default=0.05,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description=(
+            "The share of a file's rows that may be rejected, from 0 to 1; of fewer than 100 rows, "
+            "half may be."
+        ),
+    )
     other_months_share: float = Field(
         default=0.25,  # a few trips are always of another month, or of a clock that went wrong
         ge=0,

@@ -486,8 +486,8 @@ def warehouse(database, prefect_server) -> Settings:
 def load_file(
     path: Path, month: date, dataset: str = "yellow", *, max_malformed_share: float = 0, **options
 ) -> Load:
-    """Load a file of trips; no line of it may be malformed, unless an option says so."""
-    limits = Limits(malformed_share=max_malformed_share, other_months_share=1)
+    """Load a file of trips of any values; no line of it may be malformed, unless one says so."""
+    limits = Limits(malformed_share=max_malformed_share, other_months_share=1, rejected_share=1)
     return load(verify(str(path), path), DATASETS[dataset], month, limits=limits, **options)
 
 

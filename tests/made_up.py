@@ -249,7 +249,7 @@ UNCASTABLE = (
     ("passenger_count", "two"),
     ("pickup_datetime", "2021-02-30 25:61:00"),
     ("fare_amount", '"12,50"'),
-    ("trip_distance", "NaN"),
+    ("trip_distance", "far"),
 )
 ROWS_PER_UNCASTABLE = 5_000
 FOLDER = TemporaryDirectory(prefix="made-up-trips-")  # goes when this process ends

@@ -55,9 +55,10 @@
 {#-
     The numbers of a month's raw rows that are not trips, as a multirange: a condition on it reaches
     the raw table, below the casts. An anti-join would be made above them, after each row's casts.
+    `trips` is the table of the month's trips, where it is not yet in its place.
 -#}
-{% macro rows_left_out(month) %}
-    {%- set trips = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+{% macro rows_left_out(month, trips=none) %}
+    {%- set model = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
         | selectattr('config.meta.dataset', 'equalto', month.dataset) | first %}
     (
         select coalesce(range_agg(int8range(raw_rows.source_row, raw_rows.source_row, '[]')), '{}')
@@ -65,7 +66,7 @@
         where
             raw_rows.source_month = '{{ month.source_month }}'
             and not exists (
-                select from {{ trips.schema }}.{{ trips.alias }} as trips
+                select from {{ trips or model.schema ~ '.' ~ model.alias }} as trips
                 where
                     trips.source_month = raw_rows.source_month
                     and trips.source_row = raw_rows.source_row

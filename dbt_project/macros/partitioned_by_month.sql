@@ -45,6 +45,9 @@
         ) as model
         where source_month = '{{ month.source_month }}'
     {%- endcall %}
+    {% do refuse_rejected_rows(
+        month, fresh_month(target, month), load_result('fill')['response'].rows_affected
+    ) %}
     {% do run_query("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month
         ~ "', '" ~ fresh_month(target, month) ~ "')") %}
     {% do run_query("select raw.mark_as_apart('" ~ fresh_month(target, month) ~ "', '" ~ name_of(target) ~ "')") %}

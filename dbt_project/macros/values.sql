@@ -134,7 +134,7 @@
         else {{ code_of(text, type, spellings, dictionary) }}
         {%- else %}
         when {{ reading }} like 'B0____' or {{ reading }} like 'HV000_' then {{ reading }}
-        when octet_length({{ text }}) = 1 and {{ text }} <> '-' then {{ reading }}
+        when octet_length({{ text }}) = 1 and {{ text }} collate "C" between 'A' and 'Z' then {{ text }}
         when {{ is_nothing(text) }} then null
         else {{ code_of(text, type, spellings or {}, dictionary, otherwise='upper(' ~ bare(text) ~ ')') }}
         {%- endif %}
@@ -186,10 +186,12 @@
             from (
                 select
                     case
-                        when {{ text }} ~* 'm[.]?$'  -- JavaScript has a narrow blank before it, Canada points in it
+                        -- JavaScript has a narrow blank before PM, and writes p.m. for Canadians.
+                        when {{ text }} ~* '[ap](m|[.]m[.])$'
                             then regexp_replace({{ bare(text) }}, '[ \u00a0\u202f]?([ap])[.]?m[.]?$', ' \1m', 'i')
                         else {{ bare(text) }}
                     end as time
+                from (select 1) as once
                 offset 0
             ) as given
             offset 0
@@ -206,8 +208,10 @@
 
 {#- What stands in the place of a value that is not there: as R, pandas, Spark, SQL and others write it. -#}
 {% macro is_nothing(text) -%}
+    {%- set blanks = '[ \\t-\\r"\'\']*' -%}
     {%- set around = '[ \\t-\\r"\'\'\\\\=]*' -%}
-    {{ text }} ~* '^{{ around }}(#?n/?a|n[.]a[.]|<na>|nan|nat|nil|none|null|[(<]null[)>]|undefined|\\n|-+)?{{ around }}$'
+    {%- set words = '#?n/?a|n[.]a[.]|<na>|nan|nat|nil|none|null|[(<]null[)>]|undefined|-+' -%}
+    {{ text }} ~* '^{{ around }}({{ words }})?{{ around }}$|^{{ blanks }}\\+n{{ blanks }}$'
 {%- endmacro %}
 
 

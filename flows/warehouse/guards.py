@@ -4,7 +4,7 @@ They look at the rows that have been copied, in the transaction that is to swap 
 """
 
 import re
-from datetime import date
+from datetime import date, timedelta
 
 from prefect import get_run_logger
 from psycopg2.extensions import cursor as Cursor
@@ -15,9 +15,27 @@ from flows.parameters import Limits
 from flows.tlc.datasets import DATASETS, KIND_COLUMNS, Dataset, another_datasets
 from flows.tlc.download import SourceFile
 from flows.tlc.formats import TripFile
+from flows.warehouse.staged import Findings, findings
 
 ENOUGH_ROWS = 100  # TLC's own 2019-01 begins with eight trips of November
 RIGHT_MONTH = "Give the right month"
+MOST = 0.5  # of fewer rows than that, one odd one is a large share
+FEW_TURNED = 0.05  # a few trips are always of other months
+HOURS = 4  # that New York is behind UTC, at least
+CALLED_UTC = r"""[0-9] ?(z|utc|gmt|[+-]00(:?00)?)["'\\\s]*$"""
+GET_AGAIN = "Get the file again or mend it"
+# What often stands in the place of a date, and what to do about it.
+HOW_TO_WRITE = {
+    r"\w+ '[0-9.]+' is not a date": (
+        "The column holds numbers: write dates and times as 2021-01-31 13:05:00"
+    ),
+    r"\w+ '.*:.*([+-][0-9]{2}:?[0-9]{2}|\]| [A-Za-z]{3,4}|/.*)' is not a date": (
+        "Write New York's time without a zone: 2021-01-31 13:05:00"
+    ),
+    r"\w+ '[0-9]{1,2}[/.-][0-9]{1,2}[/.-].*' is not a date": (
+        "Where the day comes first, write the year first: 2021-01-31 13:05:00"
+    ),
+}
 FEW = 0.2  # the share of rows that may have another dataset's bases
 BASE_COLUMNS = ("dispatching_base_num", "dispatching_base_number", "dispatchbasenum")
 # What stands in the place of a value that is not there, in lower case.
@@ -130,7 +148,7 @@ def refuse_other_bases(
             )
 
 
-def refuse_other_months(
+def refuse_odd_values(
     cursor: Cursor,
     dataset: Dataset,
     month: date,
@@ -138,31 +156,136 @@ def refuse_other_months(
     fresh: Identifier,
     trips: TripFile,
     limits: Limits,
+) -> float:
+    """Look at what the rows' values are, by dbt's rules, in a sample of a large table's pages.
+
+    Returns:
+        The share of the rows that may be rejected, for the build to hold them to.
+
+    Raises:
+        PipelineError: more of them would be, their times are not what they seem, or too many trips
+            begin in other months.
+    """
+    pickup = next(name for name in trips.columns if name in dataset.pickup)
+    cursor.execute("select raw.sample_percent(%s)", [fresh.as_string(cursor)])
+    [(percent,)] = cursor.fetchall()
+    found = findings(cursor, dataset, month, fresh, trips.columns, percent)
+    refuse_converted_times(cursor, month, file, fresh, pickup)
+    refuse_turned_dates(month, file, found, limits)
+    share, allowed = found.rejected / max(found.rows, 1), limits.rejected_share
+    if percent < 100 and allowed / 2 <= share <= allowed * 2:  # a sample is too near to tell
+        found = findings(cursor, dataset, month, fresh, trips.columns, 100)
+    if found.rows < ENOUGH_ROWS:
+        allowed = max(allowed, MOST)
+    refuse_rejected_rows(file, found, allowed)
+    refuse_other_months(cursor, month, file, fresh, trips, limits, pickup, found)
+    return allowed
+
+
+def refuse_rejected_rows(file: SourceFile, found: Findings, allowed: float) -> None:
+    """Raise a `PipelineError` if more than a share of the rows have a value that is none."""
+    if found.rejected > allowed * found.rows:
+        reason = found.reason or ""
+        advice = next(
+            (advice for kind, advice in HOW_TO_WRITE.items() if re.match(kind, reason)), GET_AGAIN
+        )
+        raise PipelineError(
+            f"{file.source}: {reason}, in {found.rejected_for_it:,} of {found.rows:,} rows that "
+            f"were looked at. {found.rejected / found.rows:.1%} of them would be rejected, where "
+            f"{allowed:.1%} may be. {advice}, or allow more with limits.rejected_share"
+        )
+
+
+def refuse_turned_dates(month: date, file: SourceFile, found: Findings, limits: Limits) -> None:
+    """Raise a `PipelineError` if days and months are turned round up to the 12th of the month.
+
+    A spreadsheet does that where it reads dates day first. Those after the 12th are where they
+    belong, since there is no 13th month.
+    """
+    trips = sum(found.trips.values())
+    elsewhere = trips - found.trips.get(f"{month:%Y-%m}", 0)
+    if (
+        found.turned > max(FEW_TURNED * trips, 0.9 * elsewhere)
+        and found.months_turned > 1
+        and found.after_the_12th > 0
+        and found.until_the_12th == 0
+        and limits.other_months_share < 1
+    ):
+        raise PipelineError(
+            f"{file.source}: days and months are turned round up to the 12th of the month. "
+            f"{found.turned / trips:.0%} of the trips begin on day {month.month} of "
+            f"{found.months_turned} other months, as a spreadsheet leaves dates that it reads day "
+            "first. Get the file again, and don't save it from a spreadsheet"
+        )
+
+
+def refuse_converted_times(
+    cursor: Cursor, month: date, file: SourceFile, fresh: Identifier, pickup: str
+) -> None:
+    """Raise a `PipelineError` if times that are called UTC have really been converted to it.
+
+    As a rule they are New York's, and what wrote them can't do without a zone. Converted ones begin
+    four or five hours into the month, and end as late.
+    """
+    run(
+        cursor,
+        "select {0} ~* {1} from {2} where {0} is not null limit 1",
+        *(Identifier(pickup), Literal(CALLED_UTC), fresh),
+    )
+    if cursor.fetchall() != [(True,)]:
+        return
+    first_hours = [
+        [f"{day:%Y-%m-%d}{separator}{hour:02}" for separator in " T" for hour in range(HOURS)]
+        for day in (month, (month + timedelta(31)).replace(day=1))
+    ]
+    run(
+        cursor,
+        "select count(*) filter (where hour = any({})), count(*) filter (where hour = any({}))"
+        " from (select left(btrim({}, {}), 13) as hour from {}) as pickups",
+        *map(Literal, first_hours),
+        *(Identifier(pickup), Literal(" \"'\\"), fresh),
+    )
+    [(of_the_month, of_the_next)] = cursor.fetchall()
+    if of_the_next > 10 * max(of_the_month, 1):
+        raise PipelineError(
+            f"{file.source}: its times are converted to UTC. In the first {HOURS} hours of "
+            f"{month:%Y-%m} {of_the_month:,} trips begin, and {of_the_next:,} in those of the next "
+            "month. Convert them back to New York's time, and write them without a zone"
+        )
+
+
+def refuse_other_months(
+    cursor: Cursor,
+    month: date,
+    file: SourceFile,
+    fresh: Identifier,
+    trips: TripFile,
+    limits: Limits,
+    pickup: str,
+    found: Findings,
 ) -> None:
     """Raise a `PipelineError` if too many trips begin in other months: it is another month's file.
 
     A few rows are no evidence: with them it is a warning.
     """
-    pickup = next(name for name in trips.columns if name in dataset.pickup)
-    run(
-        cursor,
-        "select month, share from raw.months_in({}, {})",
-        *(Literal(fresh.as_string(cursor)), Literal(pickup)),
-    )
-    shares = dict(cursor.fetchall())
+    begun = sum(found.trips.values())
+    shares = {
+        name: count / begun
+        for name, count in sorted(found.trips.items(), key=lambda item: (-item[1], item[0]))
+    }
     if not shares or 1 - shares.get(f"{month:%Y-%m}", 0) <= limits.other_months_share:
         return
     most = [f"{name}: {share:.0%}" for name, share in [*shares.items()][:12]]
     rest = ["…"] * (len(shares) > len(most))
-    found = f"its trips begin in {', '.join(most + rest)}"
+    where = f"its trips begin in {', '.join(most + rest)}"
     if trips.rows_read < ENOUGH_ROWS:
-        get_run_logger().warning("%s: %s", file.source, found)
+        get_run_logger().warning("%s: %s", file.source, where)
         return
     first, second = [*shares.values(), 0.0][:2]
     is_of_several = second > first / 4
     advice = how_to_split(cursor, file, fresh, trips, pickup) if is_of_several else RIGHT_MONTH
     raise PipelineError(
-        f"{file.source} is not the file of {month:%Y-%m}: {found}. {advice}, or take it all the "
+        f"{file.source} is not the file of {month:%Y-%m}: {where}. {advice}, or take it all the "
         "same with limits.other_months_share=1"
     )
 

@@ -29,7 +29,7 @@ from flows.tlc.datasets import Dataset
 from flows.tlc.download import SourceFile, refuse_size
 from flows.tlc.formats import TripFile, open_trip_file
 from flows.warehouse.connection import connect, driver_of, explained
-from flows.warehouse.guards import refuse_other_datasets, refuse_other_months, run
+from flows.warehouse.guards import refuse_odd_values, refuse_other_datasets, run
 from flows.warehouse.schema import OWN_COLUMNS, prepare
 
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
@@ -115,9 +115,10 @@ def load(
 
     Raises:
         TransientError: the warehouse went away, or another session kept the raw table locked.
-        PipelineError: the file is not a month of the dataset, more of its lines are malformed than
-            `limits` allow, or the month that is there has more than twice its rows
-            (`allow_fewer_rows` loads it all the same). Whatever is raised, nothing has changed.
+        PipelineError: the file is not a month of the dataset, more of its lines are malformed or
+            its rows rejected than `limits` allow, or the month that is there has more than twice
+            its rows (`allow_fewer_rows` loads it all the same). Whatever is raised, nothing has
+            changed.
     """
     where = f"{dataset.name} {month:%Y-%m}"
     with open_trip_file(file.path, file.source) as trips, slot(), connect() as warehouse:
@@ -146,7 +147,9 @@ def load(
                         "was. Run again when nothing writes to the file any more"
                     )
                 refuse_other_datasets(cursor, dataset, month, file, fresh, trips.columns)
-                refuse_other_months(cursor, dataset, month, file, fresh, trips, limits)
+                rejected_share = refuse_odd_values(
+                    cursor, dataset, month, file, fresh, trips, limits
+                )
                 if present and not (present.is_sample or allow_fewer_rows):
                     refuse_fewer_rows(file, where, present.rows, rows)
                 set_apart(cursor, dataset, month, fresh, where)
@@ -154,13 +157,14 @@ def load(
                 swap(cursor, dataset, month, load_id, fresh, malformed)
                 cursor.execute(
                     "insert into raw.loads (load_id, dataset, source_month, source, is_sample,"
-                    " sha256, bytes, etag, last_modified, row_count, malformed_lines, started_at,"
-                    " finished_at, flow_run_id)"
-                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    " sha256, bytes, etag, last_modified, row_count, malformed_lines,"
+                    " rejected_share, started_at, finished_at, flow_run_id)"
+                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                     (
                         *(load_id, dataset.name, month, file.source, is_sample, trips.sha256),
-                        *(file.bytes, file.etag, file.last_modified, rows, malformed, started_at),
-                        *(datetime.now(UTC), runtime.flow_run.root_flow_run_id),
+                        *(file.bytes, file.etag, file.last_modified, rows, malformed),
+                        *(rejected_share, started_at, datetime.now(UTC)),
+                        runtime.flow_run.root_flow_run_id,
                     ),
                 )
         except psycopg2.Error as error:

@@ -149,11 +149,12 @@ language sql as $$
     select raw.execute_patiently(raw.statements_to_lock(tables, mode), tables)
 $$;
 
--- The percentage of a table's pages that is sample enough of its rows: 400 pages, if it has more.
+-- The percentage of a table's pages that is sample enough of its rows: 100 pages, if it has more. A
+-- page has some 50 rows.
 create or replace function raw.sample_percent(target regclass) returns real
 language sql as $$
     select least(
-        100, 100 * 400.0 * current_setting('block_size')::int / greatest(1, pg_relation_size(target))
+        100, 100 * 100.0 * current_setting('block_size')::int / greatest(1, pg_relation_size(target))
     )::real
 $$;
 
@@ -235,34 +236,6 @@ begin
 end
 $$;
 select raw.identify_rows('raw.malformed_lines');
-
--- The months in which a raw table's trips begin, with the share of each, the largest first; from a
--- sample of the pages of a large table. Texts that are not dates as TLC or a copy writes them (see
--- dbt_project/macros/values.sql) do not count.
-create or replace function raw.months_in(target regclass, pickup name)
-returns table (month text, share float8)
-language plpgsql as $$
-begin
-    return query execute format(
-        $query$
-        select month, (count(*) / sum(count(*)) over ())::float8
-        from (
-            select case
-                when %1$I ~ '^\s*\d{4}-\d\d-' then left(ltrim(%1$I), 7)
-                when %1$I ~ '^\s*\d\d?/\d\d?/\d{4}' then
-                    substring(%1$I from '/(\d{4})') || '-'
-                    || lpad(substring(%1$I from '^\s*(\d\d?)/'), 2, '0')
-            end as month
-            from %2$s tablesample system (raw.sample_percent(%2$L)) repeatable (1)
-        ) as pickups
-        where month is not null
-        group by month
-        order by 2 desc, 1
-        $query$,
-        pickup, target
-    );
-end
-$$;
 
 -- What a month's partition of a table is called; it is in the schema of the table that fills it.
 create or replace function raw.partition_name(parent regclass, month date) returns text

@@ -53,7 +53,7 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
 BUILD = "build --exclude-resource-type unit_test"  # as flows/build.py builds
 AS_THE_FLOWS = ("--vars", '{"trips_table": "yellow_taxi_trips"}')
-QUIETLY = ("--quiet", "--no-write-json", "--log-level-file", "none")
+QUIETLY = ("--partial-parse", "--quiet", "--no-write-json", "--log-level-file", "none")
 
 
 def free_port() -> int:

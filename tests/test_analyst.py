@@ -196,7 +196,7 @@ class TestOnAServerOfItsOwn:
         with connect(admin) as owner:
             ensure_analyst(owner)
         land_made_up(date(2021, 1, 1), 100)
-        build_by_hand(own, "seed --select vendors")
+        build_by_hand(own, "seed")
         build_by_hand(own, "run --select +yellow_taxi_trips")
         assert ask(foreign, "select 1") == [(1,)]
         for table in ("vendors", "yellow_taxi_trips"):

@@ -140,7 +140,7 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
 
         def dbt(*words: str) -> "list[NodeResult]":
             log = ("--log-path", str(target), "--no-use-colors")
-            command = [*words, *log, "--vars", variables]
+            command = [*words, *log, "--partial-parse", "--vars", variables]
             try:
                 try:
                     result = runner.invoke(command)

@@ -392,7 +392,12 @@ def copy_good_lines(
         rows = copy_chunks(cursor, fresh, file, trips, chunks, limits)
         aside.seek(0)
         cursor.execute("create temporary table malformed_lines (like raw.malformed_lines)")
-        cursor.copy_expert("copy pg_temp.malformed_lines from stdin with (format csv)", aside)
+        cursor.copy_expert(
+            "copy pg_temp.malformed_lines"
+            " (load_id, dataset, source_month, line_number, line, reason)"
+            " from stdin with (format csv)",
+            aside,
+        )
         return rows, cursor.rowcount
 
 

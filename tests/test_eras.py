@@ -134,7 +134,7 @@ class TestAllTrips:
         plan = self.plan(eras, f"select count(*), sum(total_amount) from trips {where}")
         assert re.findall(r"Seq Scan on (\w+)", plan) == ["green_taxi_trips_2024_05"]
 
-    @pytest.mark.parametrize("relation", ["trips", "staging.stg_tlc__rows"])
+    @pytest.mark.parametrize("relation", ["trips", "staging.int_tlc__rows_unioned"])
     def test_a_question_about_a_month_of_a_dataset_locks_no_other_month(self, eras, relation):
         with connect(eras) as connection, connection.begin():
             connection.exec_driver_sql(

@@ -95,7 +95,7 @@ def project() -> Path:
     (models / "marts" / "trips" / "red_taxi_trips.yml").write_text(
         yaml.safe_dump({"models": [model]})
     )
-    rows = models / "staging" / "tlc" / "stg_tlc__rows.sql"
+    rows = models / "intermediate" / "int_tlc__rows_unioned.sql"
     rows.write_text(f"{ROWS} union all {rows.read_text()}")
     trips = models / "marts" / "trips" / "trips.sql"
     begin = "all_trips as ("

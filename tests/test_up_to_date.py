@@ -101,7 +101,7 @@ class TestEditedCode:
     def test_is_not_that_of_a_comment_or_of_the_layout(self, january, edit, query):
         before = query(f"{WRITTEN} order by 1, 2, 3, 4")
         edit("models/marts/trips/yellow_taxi_trips.sql", "select\n", "-- A comment.\nselect\n\n")
-        edit("models/staging/tlc/stg_tlc__rows.sql", "select", "-- Another one.\nselect")
+        edit("models/intermediate/int_tlc__rows_unioned.sql", "select", "-- Another one.\nselect")
         assert "is built again" not in build_by_hand(january, f"run --select +{TRIPS} +daily_trips")
         assert query(f"{WRITTEN} order by 1, 2, 3, 4") == before
 

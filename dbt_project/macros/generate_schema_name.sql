@@ -3,7 +3,7 @@
     in profiles.yml, has its own schema's name in front of it, as dbt has it.
 -#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
-    {{ custom_schema_name if target.name == 'warehouse' else default__generate_schema_name(custom_schema_name, node) }}
+    {{ custom_schema_name or target.schema if target.name == 'warehouse' else default__generate_schema_name(custom_schema_name, node) }}
 {%- endmacro %}
 
 

@@ -9,5 +9,5 @@ select
     load_id,
     rejection_reasons,
     raw_values
-from {{ ref('stg_tlc__rows') }}
+from {{ ref('int_tlc__rows_unioned') }}
 where is_rejected

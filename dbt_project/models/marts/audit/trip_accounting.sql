@@ -1,5 +1,6 @@
 -- Counted apart and stacked, not joined; and in subqueries, since PostgreSQL fills a CTE that has a
--- volatile column, as stg_tlc__rows does, as a whole. So it reads the month that is built alone.
+-- volatile column, as int_tlc__rows_unioned does, as a whole. So it reads the month that is built,
+-- and no other.
 select
     months.dataset,
     months.source_month,
@@ -30,7 +31,7 @@ from (
             count(*) filter (where staged.passenger_count = 0 and rejected.source_row is null)
                 as zero_passenger_trips,
             0 as rejected_trips
-        from {{ ref('stg_tlc__rows') }} as staged
+        from {{ ref('int_tlc__rows_unioned') }} as staged
         left join {{ ref('rejected_trips') }} as rejected
             on
                 staged.dataset = rejected.dataset

@@ -544,7 +544,7 @@ class TestAFileOfAnotherMonth:
     ):
         path = tmp_path / "odd.csv"
         path.write_text("\n".join([HEADER, *[ROW.replace("2021-01-01 00:30:10", "no date")] * 100]))
-        self.load(path, JANUARY)
+        self.load(path, JANUARY, rejected_share=1)
         assert query("select count(*) from raw.yellow_tripdata") == [(100,)]
 
 

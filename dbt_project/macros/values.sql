@@ -294,12 +294,12 @@
 {%- endmacro %}
 
 
-{#- Each word that is in the place of a code and has none. -#}
+{#- Each word that is in the place of a code and has none. (A dataset may be without codes: so the null.) -#}
 {% macro unknown_spellings(typed_columns, spellings) -%}
     nullif(concat_ws(
-        '; '
-        {%- for name, type, raw_names in typed_columns if name in spellings and type != 'code' %},
-        case
+        '; ', null
+        {%- for name, type, raw_names in typed_columns if name in spellings and type != 'code' %}
+        , case
             when
                 {{ name }} is null
                 and not {{ is_nothing(name ~ '_text') }}

@@ -183,8 +183,12 @@ class TestTheSameRowsOnEveryServer:
         plain, contrary = tables
         assert len(plain) > 15
         assert plain.keys() == contrary.keys()
+        numbered = {
+            "bookkeeping.built_months",
+            "bookkeeping.tested_months",
+        }  # in the order of builds
         for name, rows in plain.items():
-            assert rows == contrary[name], name
+            assert name in numbered or rows == contrary[name], name
 
     def test_with_trips_in_them(self, tables):
         assert len(tables[1]["yellow_taxi_trips"]) > 1_900
@@ -387,7 +391,8 @@ def answers(port: int) -> bool:
 def build_the_trips() -> None:
     """As the flows have dbt build."""
     with dbt_on(current_url()) as dbt:
-        assert {node.status for node in dbt("run", "--select", "+yellow_taxi_trips")} == {"success"}
+        words = ("build", "--select", "+yellow_taxi_trips", "--resource-type", "model", "seed")
+        assert {node.status for node in dbt(*words)} == {"success"}
 
 
 @pytest.mark.usefixtures("prefect_server")

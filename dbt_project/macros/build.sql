@@ -50,7 +50,7 @@
     {%- if asked -%}
         {{ exceptions.raise_compiler_error(
             asked | join(' and ') ~ " would leave tables with some of their rows, for everybody who reads
-            them: nothing was built. Leave it out, or build into tables of your own: --target dev"
+            them: nothing was built. Leave it out; --target dev builds a few months, in tables of your own"
         ) }}
     {%- endif -%}
 {% endmacro %}

@@ -155,7 +155,9 @@
             select * from {{ source('bookkeeping', 'tested_months') }}
             where test = '{{ model.unique_id }}' and code = '{{ code }}'
         ) as tested using (dataset, source_month)
-        {{ "where dataset = '" ~ models[0].config.meta.dataset ~ "'" if models[0].config.meta.dataset }}
+        where
+            built.relation in ({{ (tables_below(model, []) or [tables_of_trips()]) | join(', ') }})
+            {{ "and dataset = '" ~ models[0].config.meta.dataset ~ "'" if models[0].config.meta.dataset }}
         group by dataset, source_month, tested.build_id
         having max(built.build_id) > coalesce(tested.build_id, 0)
         order by dataset, source_month

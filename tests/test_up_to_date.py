@@ -33,7 +33,8 @@ def edit(monkeypatch, tmp_path, warehouse):
         (project / path).write_text(text.replace(old, new, 1))
         parsed.unlink(missing_ok=True)  # dbt_project.yml says why
 
-    return edit
+    yield edit
+    parsed.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -55,7 +56,6 @@ class TestEditedCode:
         build_by_hand(january, f"run --select +{TRIPS}")
         before = months_of(TRIPS)
         longest = "select count(*) from yellow_taxi_trips where is_implausibly_long"
-        assert query(longest) == [(0,)] or query(longest) < query("select count(*) from trips")
         edit(
             "macros/trip_measures.sql",
             "{%- macro longest_hours() -%} 6",

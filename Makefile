@@ -105,5 +105,5 @@ $(INSTALLED): requirements.lock
 	@$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python \
 		requirements.lock
 	@printf '%s\n' ../../../.. 'import flows.environment' \
-		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+		> "$$(echo .venv/lib/python3.*/site-packages)/project.pth"
 	@touch $(INSTALLED)

@@ -21,7 +21,7 @@ from flows.parameters import Limits
 from flows.tlc.datasets import DATASETS
 from flows.tlc.download import probe, verify
 from flows.warehouse.connection import connect
-from flows.warehouse.load import Load, load
+from flows.warehouse.load import Load, latest_loads, load
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 ROW = "1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0,0.3,11.8,2.5"
@@ -473,6 +473,15 @@ def test_a_view_on_the_raw_table_stays(land, query):
     land([ROW, ROW])
     land([ROW, ROW], FEBRUARY)
     assert query("select count(*) from mine") == [(4,)]
+
+
+def test_a_month_whose_partition_was_dropped_by_hand_is_loaded_again(warehouse, query):
+    path = made_up_month(JANUARY, 100)
+    load_file(path, JANUARY)
+    query("drop table raw.yellow_tripdata_2021_01")
+    assert latest_loads("yellow") == {}
+    load_file(path, JANUARY)
+    assert query("select count(*) from raw.yellow_tripdata") == [(100,)]
 
 
 class TestAFileOfAnotherMonth:

@@ -70,6 +70,9 @@ LATEST_LOADS = (
     "select distinct on (source_month) dataset, source_month, row_count, malformed_lines, sha256,"
     " is_sample, bytes, etag, last_modified, source from raw.loads"
     " where dataset = %s and source_month = any(%s::date[]) is not false"
+    # Not of a month whose partition somebody has dropped.
+    " and to_regclass(format('raw.%%I', dataset || to_char(source_month, '\"_tripdata_\"YYYY_MM')))"
+    " is not null"
     " order by source_month, load_id desc"
 )
 

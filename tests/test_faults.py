@@ -180,10 +180,10 @@ def test_a_disk_that_is_full_for_a_download_is_one_clear_line(small_disk):
     (disk / "filler").write_bytes(b"x" * (1_000_000))
     with slow_site(content, piece=len(content), pause=0) as url:
         with pytest.raises(PipelineError, match=r"No space left on device\. Make room"):
-            download(url, disk)
+            download(url, None, folder=disk)
         assert list(disk.rglob("*.csv.gz")) == []
         (disk / "filler").unlink()
-        path, _ = download(url, disk)
+        path = download(url, None, folder=disk)
     assert path.read_bytes() == content
 
 

@@ -69,7 +69,7 @@ def load_whatever(path: Path) -> Load:
         DATASETS["yellow"],
         MONTH,
         force=True,
-        limits=Limits(malformed_share=1),
+        limits=Limits(malformed_share=1, rejected_share=1),
         allow_fewer_rows=True,
     )
 

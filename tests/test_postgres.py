@@ -169,11 +169,11 @@ class TestItsRoles:
             "set role nyc_taxi_superuser",
         ],
     )
-    def test_the_owner_can_do_nothing_outside_its_database(self, postgres, statement):
+    def test_the_owner_can_do_nothing_outside_its_database(self, database, statement):
         with pytest.raises(
             psycopg2.ProgrammingError, match=r"permission denied|must be|only roles with"
         ):
-            run_outside_transaction(postgres, *statement.split("; "))
+            run_outside_transaction(database, *statement.split("; "))
 
     def test_nobody_connects_to_databases_of_others(self, postgres):
         for name in ("postgres", "template1"):

@@ -38,16 +38,23 @@
 {% macro fill_month(target, month, promises) %}
     {% do run_query("select raw.ask_for_month(to_regclass('" ~ target ~ "'), '" ~ month.source_month ~ "')") %}
     {% do plan_for_whole_months() %}
-    {% call statement('fill') -%}
-        create table {{ fresh_month(target, month) }} as
-        select * from (
-            {{ sql }}
-        ) as model
-        where source_month = '{{ month.source_month }}'
+    {% call statement('fill', fetch_result=true) -%}
+        select
+            trip_count,
+            why_not_cast
+        from raw.fill_month('{{ fresh_month(target, month) }}', {{ month.load_id }}, $rows_of_nyc_taxi$
+            select * from (
+                {{ sql }}
+            ) as model
+            where source_month = '{{ month.source_month }}'
+        $rows_of_nyc_taxi$)
     {%- endcall %}
-    {% do refuse_rejected_rows(
-        month, fresh_month(target, month), load_result('fill')['response'].rows_affected
-    ) %}
+    {%- set filled = load_result('fill').table.rows[0] -%}
+    {%- if filled.why_not_cast %}
+        {%- do log(name_of(target) ~ ' ' ~ month.source_month.strftime('%Y-%m') ~ ': each value is looked at, since '
+            ~ filled.why_not_cast, info=True) -%}
+    {%- endif %}
+    {% do refuse_rejected_rows(month, fresh_month(target, month), filled.trip_count) %}
     {% do run_query("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month
         ~ "', '" ~ fresh_month(target, month) ~ "')") %}
     {% do run_query("select raw.mark_as_apart('" ~ fresh_month(target, month) ~ "', '" ~ name_of(target) ~ "')") %}

@@ -17,8 +17,9 @@
     extract(epoch from dropoff_datetime - pickup_datetime)
 {%- endmacro %}
 
+{#- Hundredths as a whole number: rounding a numeric costs three times as much. -#}
 {% macro duration_minutes() -%}
-    round({{ duration_seconds() }} / 60, 2)
+    (date_part('epoch', dropoff_datetime - pickup_datetime) / 0.6)::bigint * 0.01
 {%- endmacro %}
 
 {#- Null for trips without a duration, or with a negative one. -#}
@@ -45,7 +46,7 @@
 {%- endmacro %}
 
 {% macro is_implausibly_long() -%}
-    dropoff_datetime - pickup_datetime > interval '{{ longest_hours() }} hours'
+    dropoff_datetime > pickup_datetime + interval '{{ longest_hours() }} hours'
 {%- endmacro %}
 
 {% macro is_dropoff_before_pickup() -%}

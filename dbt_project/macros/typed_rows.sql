@@ -5,13 +5,15 @@
     typed_columns: a column's name from here on, its type (macros/values.sql), and the names that it
         has had in TLC's files or in common copies, in lower case. A file has one of them.
 
+    Two ways lead to the same rows. Any month can go the first one, which looks at each value. The
+    second one casts values as they are, in a third of the time; a transaction asks for it by a
+    setting, if the loader has seen that the month is written plainly (flows/tlc/plain.py), and takes
+    the first one where that fails: `raw.fill_month` (flows/warehouse/schema.sql).
+
     The loader renders a staging model as well, without dbt, to try a file's values before they take
     the place of a month (flows/warehouse/staged.py): so nothing here is dbt's alone but `ref` and `source`.
 -#}
 {% macro typed_rows(dataset, raw_table, typed_columns) -%}
-{#- The types of which a text that is no value costs that value, and never its row. -#}
-{%- set lossy_columns = typed_columns | rejectattr(1, 'in', ['text', 'code']) | list -%}
-
 {#- Words in the place of codes, in lower case: those of TLC's files until 2014, earlier names in its
     dictionary, and ways of writing yes and no. The dictionary's own are in its seeds. A word that
     nobody knows becomes null and is listed in unknown_spellings; its row is a trip all the same. -#}
@@ -40,13 +42,8 @@
     'request_source', 'hvfhs_license_num',
 ] -%}
 
-{#- Conditions on typed_at, which is volatile, are checked after the values are there. One on the
-    values alone PostgreSQL would check first, and read them all twice. -#}
-{%- set is_any_lost -%}
-    case when typed_at is not null then {{ any_lost(lossy_columns, spellings) }} end
-{%- endset -%}
-
-with source as (
+-- Each part has it in its place: filled as a whole it would be written to disk, in one process.
+with source as not materialized (
 
     select
         raw_rows.source_month,
@@ -63,6 +60,30 @@ with source as (
 
 select
     (select '{{ dataset }}'::text) as dataset,  -- a subquery, as in trips.sql
+    rows_of_months.*
+from (
+    {{ rows_looked_at(typed_columns, spellings, in_dictionary) }}
+    where not raw.values_are_plain()
+
+    union all
+
+    {{ rows_cast(typed_columns, spellings) }}
+    where raw.values_are_plain() and {{ is_plain_indeed(typed_columns) }}
+) as rows_of_months
+{%- endmacro %}
+
+
+{% macro rows_looked_at(typed_columns, spellings, in_dictionary) -%}
+{#- The types of which a text that is no value costs that value, and never its row. -#}
+{%- set lossy_columns = typed_columns | rejectattr(1, 'in', ['text', 'code']) | list -%}
+
+{#- Conditions on typed_at, which is volatile, are checked after the values are there. One on the
+    values alone PostgreSQL would check first, and read them all twice. -#}
+{%- set is_any_lost -%}
+    case when typed_at is not null then {{ any_lost(lossy_columns, spellings) }} end
+{%- endset -%}
+
+select
     source_month,
     source_row,
     load_id,
@@ -103,4 +124,60 @@ from (
         from source
     ) as readings
 ) as typed
+{%- endmacro %}
+
+
+{#- Flags and codes are few, and looked at in either way; no word of a dictionary is plain. -#}
+{% macro rows_cast(typed_columns, spellings) -%}
+select
+    source_month,
+    source_row,
+    load_id,
+    {%- for name, type, raw_names in typed_columns %}
+        {{ name }},
+    {%- endfor %}
+
+    false as is_rejected,
+    null::text as rejection_reasons,
+    null::jsonb as raw_values,
+    {{ unknown_spellings(typed_columns, spellings) }} as unknown_spellings
+from (
+    select
+        source_month,
+        source_row,
+        load_id,
+        {%- for name, type, raw_names in typed_columns %}
+            {{ name }}_text,
+            {% if type in ['text', 'code'] -%}
+                {{ value(name ~ '_text', type, reading(name ~ '_text', type), spellings.get(name)) }}
+            {%- else -%}
+                nullif({{ name }}_text, '')::{{ type }}
+            {%- endif %} as {{ name }},
+        {%- endfor %}
+        {{ read_once() }} as cast_at
+    from source
+) as plain
+{%- endmacro %}
+
+
+{#-
+    Fails where a cast took what the other way would not take, and the loader could not see: a code
+    below zero, a time of before 1900, or with anything behind its seconds. A comparison with a
+    null is no sign of it. Together with what the loader has seen, it leaves no value to chance.
+-#}
+{% macro is_plain_indeed(typed_columns) -%}
+    case
+        when cast_at is null then false  -- it is volatile: so this is asked of what was cast
+        when
+            {%- for name, type, raw_names in typed_columns %}
+                {%- if type == 'smallint' %}
+            {{ name }} < 0 or
+                {%- elif type == 'timestamp' %}
+            {{ name }} < '1900-01-01' or octet_length({{ name }}_text) <> 19 or
+                {%- endif %}
+            {%- endfor %}
+            false
+            then (source_row || ' is not plain')::boolean
+        else true
+    end
 {%- endmacro %}

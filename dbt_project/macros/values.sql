@@ -46,7 +46,7 @@
 
     Bounds, here and nowhere else:
     - smallint: 0 to 32767. TLC's largest code is 265; a meter's count of passengers has one byte.
-    - numeric: up to 9 digits before the point, up to 40 characters, exponents up to 29. TLC's
+    - numeric: up to 9 digits before the point, up to 80 characters, exponents up to 29. TLC's
       largest distance is 328,522 miles; sums of doubles leave numbers like 1e-17 in place of 0.
     - timestamp: 1900 to 9999. TLC has pickups in 2098 and dropoffs in 3019; a computer that has
       lost the date writes 1900 or 1970.
@@ -119,7 +119,7 @@
         when
             {{ reading }}::text = {{ text }}
             and {{ text }} <> 'NaN'
-            and octet_length({{ text }}) <= 40
+            and octet_length({{ text }}) <= 80
             then {{ reading }}
         when {{ text }} like '.__' and {{ reading }}::text = '0' || {{ text }} then {{ reading }}
         {%- for number in [text, bare(text)] %}
@@ -144,7 +144,7 @@
 
 {#- `1`, `-2.5`, `+3`, `.50`, `1.`, `1e0`, `9.00E-02`, blanks around. PostgreSQL reads each of them. -#}
 {% macro is_number(text) -%}
-    octet_length({{ text }}) <= 40
+    octet_length({{ text }}) <= 80
     and {{ text }} ~ '^[ \t-\r]*[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-2]?[0-9])?[ \t-\r]*$'
 {%- endmacro %}
 
@@ -173,30 +173,21 @@
         (number ~ '[- ]' ~ month ~ '[- ]' ~ year ~ '(?:,? (?:' ~ time ~ '|' ~ half_day_time ~ '))?', ('([0-9]+)[- ]([a-z]+)[- ]([0-9]+)', '\\3-\\2-\\1')),
         (month ~ ' ' ~ number ~ ',? ' ~ year ~ '(?:,? (?:' ~ time ~ '|' ~ half_day_time ~ '))?', ('([a-z]+) ([0-9]+),? ([0-9]+)', '\\3-\\1-\\2')),
     ] -%}
-    (
-        select case when pg_input_is_valid(written.iso, 'timestamp') then written.iso::timestamp end
-        from (
-            select
-                case
-                    {%- for form, date in forms %}
-                    when given.time ~* '^{{ form }}$' then
-                        {{ "regexp_replace(given.time, '^" ~ date[0] ~ "', '" ~ date[1] ~ "', 'i')" if date else 'given.time' }}
-                    {%- endfor %}
-                end as iso
-            from (
-                select
-                    case
-                        -- JavaScript has a narrow blank before PM, and writes p.m. for Canadians.
-                        when {{ text }} ~* '[ap](m|[.]m[.])$'
-                            then regexp_replace({{ bare(text) }}, '[ \u00a0\u202f]?([ap])[.]?m[.]?$', ' \1m', 'i')
-                        else {{ bare(text) }}
-                    end as time
-                from (select 1) as once
-                offset 0
-            ) as given
-            offset 0
-        ) as written
-    )
+    {#- JavaScript has a narrow blank before PM, and writes p.m. for Canadians. -#}
+    {%- set written -%}
+        case
+            when {{ text }} ~* '[ap](m|[.]m[.])$'
+                then regexp_replace({{ bare(text) }}, '[ \u00a0\u202f]?([ap])[.]?m[.]?$', ' \1m', 'i')
+            else {{ bare(text) }}
+        end
+    {%- endset -%}
+    case
+        {%- for form, date in forms %}
+        {%- set iso = "regexp_replace(" ~ written ~ ", '^" ~ date[0] ~ "', '" ~ date[1] ~ "', 'i')" if date else written %}
+        when {{ written }} ~* '^{{ form }}$' then
+            case when pg_input_is_valid({{ iso }}, 'timestamp') then ({{ iso }})::timestamp end
+        {%- endfor %}
+    end
 {%- endmacro %}
 
 
@@ -245,12 +236,15 @@
 {%- endmacro %}
 
 
-{#- The code of a word in TLC's dictionary, which costs a look into the seed for each value. -#}
+{#- The code of a word in TLC's dictionary. All of its words are looked up once, and not each one where
+    it stands: that would be done in one process. -#}
 {% macro code_of_word(text, type, dictionary) -%}
     (
-        select words.code
-        from {{ ref('stg_tlc__words') }} as words
-        where words.code_of = '{{ dictionary }}' and words.word = lower({{ bare(text) }} collate "C")
+        (
+            select jsonb_object_agg(words.word, words.code)
+            from {{ ref('stg_tlc__words') }} as words
+            where words.code_of = '{{ dictionary }}'
+        ) ->> lower({{ bare(text) }} collate "C") collate "default"
     ){{ '::smallint' if type == 'smallint' }}
 {%- endmacro %}
 
@@ -333,9 +327,10 @@
     {%- if raw_names | length == 1 -%}
         '{{ raw_names[0] }}'
     {%- else -%}
-        (
-            select min(key) from jsonb_object_keys(jsonb_strip_nulls(to_jsonb(raw_row))) as key
-            where key in ('{{ raw_names | join("', '") }}')
-        )
+        case
+            {%- for raw_name in raw_names | sort %}
+            when jsonb_strip_nulls(to_jsonb(raw_row)) ? '{{ raw_name }}' then '{{ raw_name }}'
+            {%- endfor %}
+        end
     {%- endif -%}
 {%- endmacro %}

@@ -17,6 +17,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
+from operator import add
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -28,6 +30,7 @@ import pyarrow.parquet as pq
 from flows.errors import PipelineError
 from flows.tlc.datasets import RESERVED
 from flows.tlc.months import WRITTEN
+from flows.tlc.plain import Plainness
 
 MOST_COLUMNS = 1_600 - 3  # PostgreSQL's limit for a table, less the loader's own columns
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer identifiers short
@@ -83,6 +86,7 @@ class TripFile(ABC):
         text_bytes: The least that its rows take as CSV, in bytes, where the file says so.
         rows_read: Rows that the pieces so far should make.
         bytes_read: How much of the content they have taken.
+        times_due: How many times they should hold, if each is plain.
     """
 
     header: str
@@ -92,11 +96,19 @@ class TripFile(ABC):
     text_bytes = 0
     rows_read = 0
     bytes_read = 0
+    times_due = 0
 
     def __init__(self, source: str) -> None:
         self.source = self.header = source
         self.digest = hashlib.sha256()
         self.reading: Generator[bytes, None, None] | None = None
+        self.plainness: Plainness | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that `chunks` has passed on is written plainly (flows/tlc/plain.py)."""
+        seen = self.plainness
+        return seen is not None and seen.is_plain and seen.times == self.times_due
 
     @property
     def sha256(self) -> str:
@@ -116,13 +128,15 @@ class TripFile(ABC):
             PipelineError: the file can't be read to its end.
         """
         self.stop()
-        self.reading = ahead(self.pieces())
+        self.plainness = Plainness()
+        self.reading = ahead(map(self.plainness.see, self.pieces()))
         return self.reading
 
     def stop(self) -> None:
         """End the reading that was begun last: its thread would be in the next one's way."""
         if self.reading:
             self.reading.close()
+        self.plainness = None
 
     @abstractmethod
     def pieces(self) -> Iterator[bytes]:
@@ -205,6 +219,7 @@ class CsvFile(OneFile):
         surplus = line[len(row) :]
         for piece in self.whole_lines():
             self.rows_read += piece.count(b"\n") + (not piece.endswith(b"\n"))
+            self.times_due = self.rows_read * sum("date" in name for name in self.columns)
             yield piece.replace(surplus + end, end) if surplus else piece
 
     def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
@@ -267,11 +282,16 @@ class ParquetFile(OneFile):
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows; at their end it is clear what was read."""
         rows = self.rows or 0
-        self.rows_read = self.bytes_read = 0
+        self.rows_read = self.bytes_read = self.times_due = 0
         with readable(self.source):
             # One thread decodes as fast as COPY takes it; more would take the server's cores.
             for batch in self.parquet.iter_batches(BATCH, use_threads=False):
                 self.rows_read += batch.num_rows
+                self.times_due += sum(
+                    len(column) - column.null_count
+                    for name, column in zip(self.columns, batch.columns, strict=True)
+                    if "date" in name
+                )
                 self.bytes_read = self.size * self.rows_read // max(rows, 1)
                 yield batch
         for _ in self.read_through():
@@ -355,15 +375,16 @@ class ManyFiles(TripFile):
 
     def each(self, read: Callable[[TripFile], Iterator[Read]]) -> Iterator[Read]:
         """What is read of each file in turn, while what has been read of all is added up."""
-        self.rows_read = self.bytes_read = 0
+        self.rows_read = self.bytes_read = self.times_due = 0
         self.hashes = []
         for path in self.paths:
-            rows, size = self.rows_read, self.bytes_read
+            before = self.rows_read, self.bytes_read, self.times_due
             with open_one_file(path, str(path)) as part:
-                for piece in read(part):
-                    self.rows_read, self.bytes_read = rows + part.rows_read, size + part.bytes_read
-                    yield piece
-                self.rows_read, self.bytes_read = rows + part.rows_read, size + part.bytes_read
+                for piece in chain(read(part), [None]):
+                    counted = part.rows_read, part.bytes_read, part.times_due
+                    self.rows_read, self.bytes_read, self.times_due = map(add, before, counted)
+                    if piece is not None:
+                        yield piece
                 if part.rows_read and part.sha256 in self.hashes:
                     twin = self.paths[self.hashes.index(part.sha256)].name
                     raise PipelineError(f"{path} is a copy of {twin}. Delete one of them")

@@ -161,12 +161,12 @@ def load(
                 cursor.execute(
                     "insert into raw.loads (load_id, dataset, source_month, source, is_sample,"
                     " sha256, bytes, etag, last_modified, row_count, malformed_lines,"
-                    " rejected_share, started_at, finished_at, flow_run_id)"
-                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    " rejected_share, is_plain, started_at, finished_at, flow_run_id)"
+                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                     (
                         *(load_id, dataset.name, month, file.source, is_sample, trips.sha256),
                         *(file.bytes, file.etag, file.last_modified, rows, malformed),
-                        *(rejected_share, started_at, datetime.now(UTC)),
+                        *(rejected_share, trips.is_plain, started_at, datetime.now(UTC)),
                         runtime.flow_run.root_flow_run_id,
                     ),
                 )

@@ -268,6 +268,36 @@ language sql stable as $$
         )
 $$;
 
+-- Whether the staging models are to cast values as they are, in this transaction. Called immutable,
+-- so that PostgreSQL plans one part of them alone: a plan is not to be kept beyond the transaction.
+create or replace function raw.values_are_plain() returns boolean language sql immutable parallel safe as $$
+    select coalesce(current_setting('nyc_taxi_elt.values_are_plain', true), '') = 'yes'
+$$;
+
+-- Fill a new table with a month's trips: by casts alone, where the loader has seen that the month is
+-- written plainly, or with a look at each value (dbt_project/macros/typed_rows.sql). Where a cast
+-- fails, so too; `why_not_cast` says why.
+create or replace function raw.fill_month(
+    fresh text, load bigint, rows text, out trip_count bigint, out why_not_cast text
+)
+language plpgsql as $$
+begin
+    if (select is_plain from raw.loads where load_id = load) then
+        begin
+            perform set_config('nyc_taxi_elt.values_are_plain', 'yes', true);
+            execute format('create table %s as %s', fresh, rows);
+            get diagnostics trip_count = row_count;
+            perform set_config('nyc_taxi_elt.values_are_plain', '', true);
+            return;
+        exception when data_exception then
+            why_not_cast := sqlerrm;
+        end;
+    end if;
+    execute format('create table %s as %s', fresh, rows);
+    get diagnostics trip_count = row_count;
+end
+$$;
+
 -- Give a filled table what its parent promises of each row: not null, checks, keys, indexes, and
 -- that all rows are of the month. PostgreSQL checks it here, before the swap locks anything. Indexes
 -- and statistics targets that people have added to the parent are among it.

@@ -24,10 +24,5 @@ select
     source_row,
     load_id
 
-from (
-    select
-        *,
-        clock_timestamp() as cast_at  -- so that values are cast once, as in yellow_taxi_trips
-    from {{ ref('stg_tlc__fhv_trips') }}
-) as staged
+from {{ ref('stg_tlc__fhv_trips') }}
 where not is_rejected

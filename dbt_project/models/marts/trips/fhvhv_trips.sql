@@ -57,7 +57,7 @@ from (
         fare_amount + coalesce(tolls_amount, 0) + coalesce(black_car_fund, 0)
         + coalesce(sales_tax, 0) + coalesce(congestion_surcharge, 0) + coalesce(airport_fee, 0)
         + coalesce(cbd_congestion_fee, 0) + coalesce(tip_amount, 0) as total_amount,
-        clock_timestamp() as cast_at  -- so that values are cast once, as in yellow_taxi_trips
+        {{ read_once() }} as added_at
     from {{ ref('stg_tlc__fhvhv_trips') }}
 ) as staged
 where not is_rejected

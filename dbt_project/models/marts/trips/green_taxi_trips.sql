@@ -49,12 +49,7 @@ select
     source_row,
     load_id
 
-from (
-    select
-        *,
-        clock_timestamp() as cast_at  -- so that values are cast once, as in yellow_taxi_trips
-    from {{ ref('stg_tlc__green_trips') }}
-) as staged
+from {{ ref('stg_tlc__green_trips') }}
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.

@@ -49,15 +49,7 @@ select
     source_row,
     load_id
 
-from (
-    select
-        *,
-        -- A volatile column keeps PostgreSQL from merging this step with the one around it, where
-        -- it would cast a value again for each column that is computed from it. Not `offset 0`,
-        -- which would also keep the months' filter from being pushed down.
-        clock_timestamp() as cast_at
-    from {{ ref('stg_tlc__yellow_trips') }}
-) as staged
+from {{ ref('stg_tlc__yellow_trips') }}
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.

@@ -24,7 +24,7 @@ if [ "$(id -u)" = 0 ]; then # which PostgreSQL refuses to be
 fi
 
 postgres_program() {
-    (cd / && "${owner[@]}" "$folder/package/native/bin/$1" "${@:2}")
+    (cd / && env -i PATH="$PATH" LC_ALL=C "${owner[@]}" "$folder/package/native/bin/$1" "${@:2}")
 }
 
 stop() {
@@ -45,12 +45,13 @@ for version in "${VERSIONS[@]}"; do
         --encoding UTF8 --locale C --no-sync -D "$folder/data" > "$folder/log"
     password=$("$PYTHON" -c 'import secrets; print(secrets.token_urlsafe(24))')
     echo "create role elt login createdb createrole password '$password'" |
-        postgres_program postgres --single -D "$folder/data" postgres > "$folder/log"
+        postgres_program postgres --single -c log_min_messages=fatal -D "$folder/data" postgres > "$folder/log"
     port=$("$PYTHON" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
     postgres_program pg_ctl start --silent -D "$folder/data" -l "$folder/data/server.log" \
         -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
 
     echo "PostgreSQL $version:"
-    TEST_POSTGRES_URL=postgresql://elt:$password@127.0.0.1:$port/postgres "$PYTHON" -m pytest "$@"
+    TEST_POSTGRES_URL=postgresql://elt:$password@127.0.0.1:$port/postgres \
+        "$PYTHON" -m pytest -n 2 --dist loadfile "$@"
     stop
 done

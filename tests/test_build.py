@@ -219,7 +219,6 @@ def dbt(warehouse):
     return lambda command="run": build_by_hand(warehouse, command)
 
 
-@pytest.mark.any_postgres
 @pytest.mark.usefixtures("january")
 def test_only_months_that_have_changed_are_built(query, land, dbt):
     land(FEBRUARY, 6_000)

@@ -35,6 +35,7 @@ from uuid import uuid4
 import httpx
 import pandas as pd
 import psutil
+import psycopg2
 import pytest
 import yaml
 from dotenv import dotenv_values
@@ -109,6 +110,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows import settings as project  # noqa: E402
 from flows.build import build  # noqa: E402
+from flows.errors import PipelineError, first_line  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
 from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
@@ -143,7 +145,10 @@ def pytest_make_parametrize_id(val):
 
 def pytest_sessionstart(session):
     if OTHER_SERVER and IS_FIRST:
-        enter_other_server(session.config)
+        try:
+            enter_other_server(session.config)
+        except (PipelineError, psycopg2.Error) as error:
+            raise pytest.UsageError(f"TEST_POSTGRES_URL: {first_line(error)}") from None
 
 
 def pytest_collection_finish(session):
@@ -241,7 +246,7 @@ def leave_other_server(admin: Settings, roles: list[str]) -> None:
 def administrator(settings: Settings) -> Settings:
     """The settings with which one makes and drops databases."""
     if OTHER_SERVER:
-        return settings.model_copy(update={"db": str(OTHER_SERVER.database)})
+        return settings.model_copy(update={"db": OTHER_SERVER.database or "postgres"})
     return embedded_postgres.superuser(HOME / "postgres", settings)
 
 

@@ -3,6 +3,9 @@
 Both are the real thing, on free ports, with their files in a temporary folder. Prefect's server and
 the workers are started with the commands that docker-compose.yml has for them.
 
+With `TEST_POSTGRES_URL`, the tests marked `any_postgres` run, and only they, on the server that it
+names, in databases of their own.
+
 With `pytest -n 2`, two processes run the tests and share these servers: whichever needs one first
 starts it, and the process that a person has started ends whatever is left of them.
 """
@@ -32,10 +35,11 @@ from uuid import uuid4
 import httpx
 import pandas as pd
 import psutil
+import psycopg2
 import pytest
 import yaml
 from dotenv import dotenv_values
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 ROOT = Path(__file__).parent.parent
 TESTS = "TAXI_TESTS"  # in the environment of all that the tests start: the suite's folder
@@ -46,7 +50,11 @@ HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-elt-tests-") if IS_FIRST else os.e
 HOME.chmod(0o755)  # as root, PostgreSQL runs as another user
 OWN = HOME / WORKER  # what is this process's alone
 OWN.mkdir()
-WAREHOUSE = f"warehouse_{WORKER}"  # of most tests: dbt parses the project for each name
+# Not the suite's own server: what the tests make there has names that nobody else's things have.
+OTHER_SERVER = make_url(url) if (url := os.environ.get("TEST_POSTGRES_URL")) else None
+OURS = f"elt_tests_{HOME.name[-8:]}_" if OTHER_SERVER else ""
+EMPTY = f"{OURS}empty"
+WAREHOUSE = f"{OURS}warehouse_{WORKER}"  # of most tests: dbt parses the project for each name
 DATABASES = count(1)
 # A shell that starts the suite in the background has it, and all that it starts, ignore Ctrl-C.
 # Whoever ends it in another way wants no server to be left either.
@@ -82,6 +90,13 @@ if IS_FIRST:
         "POSTGRES_PASSWORD": "s3cret pässword/@:%'\"",
         "POSTGRES_DB": "not_made_yet",
     }
+    if OTHER_SERVER:
+        os.environ |= {
+            "POSTGRES_HOST": str(OTHER_SERVER.host),
+            "POSTGRES_PORT": str(OTHER_SERVER.port or 5432),
+            "POSTGRES_USER": str(OTHER_SERVER.username),
+            "POSTGRES_PASSWORD": str(OTHER_SERVER.password or ""),
+        }
 os.environ |= {
     "TAXI_DATA": str(OWN / "data"),
     "PREFECT_HOME": str(OWN / "prefect"),
@@ -95,6 +110,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows import settings as project  # noqa: E402
 from flows.build import build  # noqa: E402
+from flows.errors import PipelineError, first_line  # noqa: E402
 from flows.land import land as land_month  # noqa: E402
 from flows.parameters import Limits  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
@@ -105,12 +121,17 @@ from flows.warehouse import embedded as embedded_postgres  # noqa: E402
 from flows.warehouse import local_server  # noqa: E402
 from flows.warehouse.connection import connect, environment_of  # noqa: E402
 from flows.warehouse.load import Load, load  # noqa: E402
+from flows.warehouse.roles import ensure_analyst  # noqa: E402
 
 SLOW_FIXTURES = {"prefect_server", "own_server", "new_copy", "start"}
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Fast tests first: those without a server. What needs Prefect's or one of its own is slow."""
+    if OTHER_SERVER:
+        others = [item for item in items if not item.get_closest_marker("any_postgres")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item.get_closest_marker("any_postgres")]
     for item in items:
         if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker("slow")
@@ -120,6 +141,14 @@ def pytest_collection_modifyitems(items):
 def pytest_make_parametrize_id(val):
     """Content is no name of a test: packed at another second, it is another."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
+def pytest_sessionstart(session):
+    if OTHER_SERVER and IS_FIRST:
+        try:
+            enter_other_server(session.config)
+        except (PipelineError, psycopg2.Error) as error:
+            raise pytest.UsageError(f"TEST_POSTGRES_URL: {first_line(error)}") from None
 
 
 def pytest_collection_finish(session):
@@ -180,16 +209,45 @@ def one_at_a_time(what: str) -> Iterator[None]:
 @cache
 def start_postgres() -> Settings:
     """Start a PostgreSQL server, if none runs; return the settings of an empty database."""
-    settings = read_settings().model_copy(update={"db": "empty"})
+    settings = read_settings().model_copy(update={"db": EMPTY})
     data = HOME / "postgres"
     with one_at_a_time("postgres"):
-        if not data.exists():
+        if not (OTHER_SERVER or data.exists()):
             embedded_postgres.initialise(data)
             with (data / "postgresql.conf").open("a") as file:  # it need not outlive a power cut
                 file.write("fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n")
             embedded_postgres.start(data, settings.port, settings.host)
             local_server.prepare(data, settings)
     return settings
+
+
+def enter_other_server(config) -> None:
+    """Make what `flows/warehouse/database.sql` makes, as far as it takes no superuser."""
+    empty = read_settings().model_copy(update={"db": EMPTY})
+    admin = administrator(empty)
+    known = run_query(admin, "select from pg_roles where rolname = 'analyst'")
+    config.add_cleanup(partial(leave_other_server, admin, [] if known else ["analyst"]))
+    run_outside_transaction(admin, f"create database {EMPTY} template template0")
+    with connect(empty) as connection:
+        ensure_analyst(connection)
+
+
+def leave_other_server(admin: Settings, roles: list[str]) -> None:
+    """Drop what the tests have made there."""
+    ours = "select {0} from {1} where starts_with({0}, '{2}')"
+    for (name,) in run_query(admin, ours.format("datname", "pg_database", OURS)):
+        sessions = end_sessions(admin.model_copy(update={"db": name}))
+        run_outside_transaction(admin, sessions, f"drop database {name}")
+    roles += [name for (name,) in run_query(admin, ours.format("rolname", "pg_roles", OURS))]
+    for name in roles:
+        run_outside_transaction(admin, f"drop role {name}")
+
+
+def administrator(settings: Settings) -> Settings:
+    """The settings with which one makes and drops databases."""
+    if OTHER_SERVER:
+        return settings.model_copy(update={"db": OTHER_SERVER.database or "postgres"})
+    return embedded_postgres.superuser(HOME / "postgres", settings)
 
 
 def start_prefect_server() -> None:
@@ -201,6 +259,9 @@ def start_prefect_server() -> None:
 
 
 def new_prefect_server() -> subprocess.Popen:
+    if OTHER_SERVER:  # where docker-compose.yml's scripts may not make another role's database
+        database = f"sqlite+aiosqlite:///{HOME / 'prefect.db'}"
+        return start_service("prefect", PREFECT_SERVER_DATABASE_CONNECTION_URL=database)
     superuser = embedded_postgres.superuser(HOME / "postgres", start_postgres())
     environment = {
         "PATH": f"{embedded_postgres.programs()}:{os.environ['PATH']}",
@@ -293,6 +354,7 @@ def postgres():
 @pytest.fixture(scope="session")
 def superuser(postgres) -> Settings:
     """The settings of the suite's server's superuser."""
+    assert not OTHER_SERVER, "a test of any PostgreSQL has no superuser"
     return embedded_postgres.superuser(HOME / "postgres", postgres)
 
 
@@ -438,7 +500,7 @@ def new_database(postgres):
     """Make an empty database; return its settings."""
 
     def make() -> Settings:
-        settings = postgres.model_copy(update={"db": f"test_{WORKER}_{next(DATABASES)}"})
+        settings = postgres.model_copy(update={"db": f"{OURS}test_{WORKER}_{next(DATABASES)}"})
         create_anew(settings)
         return settings
 
@@ -462,14 +524,23 @@ def database(postgres, monkeypatch) -> Settings:
     return settings
 
 
-def create_anew(settings: Settings, template: str = "empty") -> None:
+def create_anew(settings: Settings, template: str = EMPTY) -> None:
     """Make a database, in place of the one of this name."""
     run_outside_transaction(
-        embedded_postgres.superuser(HOME / "postgres", settings),
-        f"drop database if exists {settings.db} with (force)",
+        administrator(settings),
+        end_sessions(settings),
+        f"drop database if exists {settings.db}",
         f"create database {settings.db} template {template} owner {settings.user}",
         f"revoke connect, temporary on database {settings.db} from public",
         f"grant connect on database {settings.db} to analyst",
+    )
+
+
+def end_sessions(settings: Settings) -> str:
+    """PostgreSQL itself ends autovacuum's, which nobody but a superuser may."""
+    return (
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+        f" where datname = '{settings.db}' and usename is not null"
     )
 
 
@@ -530,11 +601,10 @@ def warehouse_to_build() -> Settings:
 
 def put_by(settings: Settings) -> Settings:
     """Keep a database that has been built, under a name of its own; returns its settings."""
-    kept = settings.model_copy(update={"db": f"test_{WORKER}_{next(DATABASES)}"})
+    kept = settings.model_copy(update={"db": f"{OURS}test_{WORKER}_{next(DATABASES)}"})
     run_outside_transaction(
-        embedded_postgres.superuser(HOME / "postgres", settings),
-        "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
-        f" where datname = '{settings.db}'",
+        administrator(settings),
+        end_sessions(settings),
         f"alter database {settings.db} rename to {kept.db}",
     )
     os.environ["POSTGRES_DB"] = "not_made_yet"

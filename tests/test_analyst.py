@@ -5,7 +5,7 @@ import sys
 from datetime import date
 
 import pytest
-from conftest import HOME, build_by_hand, land_made_up, point_to, run_query
+from conftest import HOME, OURS, build_by_hand, land_made_up, point_to, run_query
 from psycopg2.extensions import encrypt_password
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
@@ -20,13 +20,19 @@ from flows.warehouse.roles import add_login, ensure_analyst
 
 
 @pytest.fixture(scope="module")
+def built(built_january):
+    """One month is enough here."""
+    return built_january
+
+
+@pytest.fixture(scope="module")
 def anna(built):
     """The settings of a person's login."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedded_postgres, "DATA_DIR", HOME / "postgres")
         point_to(built)
-        password = SecretStr(add_login("anna"))
-    return built.model_copy(update={"user": "anna", "password": password})
+        name = f"{OURS}anna"
+        return built.model_copy(update={"user": name, "password": SecretStr(add_login(name))})
 
 
 def ask(settings, statement: str) -> list[tuple]:
@@ -35,6 +41,7 @@ def ask(settings, statement: str) -> list[tuple]:
         return result.fetchall() if result.returns_rows else []
 
 
+@pytest.mark.any_postgres
 @pytest.mark.parametrize(
     "table",
     [
@@ -46,9 +53,10 @@ def ask(settings, statement: str) -> list[tuple]:
 )
 def test_a_member_reads_the_marts_and_the_dictionary(anna, table):
     [(count,)] = ask(anna, f"select count(*) from {table}")
-    assert count > 0
+    assert count > 0 or table == "rejected_trips"  # of which a made-up month has none
 
 
+@pytest.mark.any_postgres
 @pytest.mark.parametrize(
     "statement",
     [
@@ -69,6 +77,7 @@ def test_a_member_can_do_nothing_else(anna, statement):
         ask(anna, statement)
 
 
+@pytest.mark.any_postgres
 def test_a_tool_may_ask_for_the_rights_on_any_table_by_its_name(anna):
     asked = (
         "select relnamespace::regnamespace::text, bool_or(has_table_privilege(format('%%I.%%I',"
@@ -80,6 +89,7 @@ def test_a_tool_may_ask_for_the_rights_on_any_table_by_its_name(anna):
     assert rights == {"public": True, "raw": False, "staging": False, "trip_months": False}
 
 
+@pytest.mark.any_postgres
 def test_a_role_that_was_made_after_the_build_reads_the_marts(built):
     """As after a restore, which brings no roles."""
     with connect(built) as owner, owner.begin():
@@ -236,6 +246,7 @@ def test_an_owners_own_grants_survive_a_build(superuser, january, built_january)
     run_query(superuser, "drop role colleague")
 
 
+@pytest.mark.any_postgres
 def test_every_mart_is_described_where_people_look(anna):
     """psql's \\d+ and pgAdmin show these comments."""
     undescribed = ask(

@@ -51,6 +51,7 @@ def twice(prefect_server):
     return SimpleNamespace(first=first, second=second, began=began, database=settings.db)
 
 
+@pytest.mark.any_postgres
 def test_the_whole_run_says_what_it_does_and_the_second_one_does_nothing(twice):
     first, second = twice.first, twice.second
     assert first.stdout.startswith(

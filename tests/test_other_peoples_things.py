@@ -133,6 +133,7 @@ def readers(settings: Settings, relations: Sequence[str], *pauses: float) -> Ite
     assert failures == []
 
 
+@pytest.mark.any_postgres
 @pytest.mark.usefixtures("views")
 def test_views_stay_and_readers_find_every_table_while_months_and_models_are_built(january, query):
     """Three readers, one of them in long transactions; a reload, then a full refresh."""

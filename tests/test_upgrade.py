@@ -15,6 +15,7 @@ from flows.settings import Settings
 from flows.warehouse.connection import connect, driver_of
 from flows.warehouse.schema import MIGRATIONS, prepare
 
+pytestmark = pytest.mark.any_postgres
 HERE = Path(__file__).parent
 FEBRUARY = date(2021, 2, 1)
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 from conftest import (
+    OURS,
     WORKER,
+    administrator,
     build_by_hand,
     create_anew,
     free_port,
@@ -313,29 +315,31 @@ class TestWhatIsRefused:
             pass
 
 
-def stranger_in(database: Settings, superuser: Settings) -> Settings:
+def stranger_in(database: Settings, admin: Settings) -> Settings:
     """A role that may connect to a database and do nothing else there."""
+    name = f"{OURS}stranger"
     run_query(
-        superuser,
-        "do $$ begin if not exists (select from pg_roles where rolname = 'stranger')"
-        " then create role stranger login password 'stranger'; end if; end $$;"
-        f"grant connect on database {database.db} to stranger",
+        admin,
+        f"do $$ begin if not exists (select from pg_roles where rolname = '{name}')"
+        f" then create role {name} login password 'stranger'; end if; end $$;"
+        f"grant connect on database {database.db} to {name}",
     )
     return database.model_copy(
-        update={"user": "stranger", "password": type(database.password)("stranger")}
+        update={"user": name, "password": type(database.password)("stranger")}
     )
 
 
+@pytest.mark.any_postgres
 @pytest.mark.usefixtures("prefect_server")
-def test_a_role_with_the_least_rights_does_the_whole_run(superuser):
+def test_a_role_with_the_least_rights_does_the_whole_run():
     """It owns nothing, and may not make roles; the database is as PostgreSQL makes one."""
     database = warehouse_to_build()
     create_anew(database, template="template1")
-    database = stranger_in(database, superuser)
+    owner, database = database, stranger_in(database, administrator(database))
     run_query(
-        superuser.model_copy(update={"db": database.db}),
-        f"grant create, temporary on database {database.db} to stranger;"
-        "grant create on schema public to stranger",
+        owner,
+        f"grant create, temporary on database {owner.db} to {database.user};"
+        f"grant create on schema public to {database.user}",
     )
     point_to(database)
     ensure_warehouse()

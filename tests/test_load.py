@@ -475,10 +475,18 @@ def test_a_view_on_the_raw_table_stays(land, query):
     assert query("select count(*) from mine") == [(4,)]
 
 
-def test_a_month_whose_partition_was_dropped_by_hand_is_loaded_again(warehouse, query):
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "drop table raw.yellow_tripdata_2021_01",
+        "truncate raw.yellow_tripdata_2021_01",
+        "delete from raw.yellow_tripdata",
+    ],
+)
+def test_a_month_that_was_dropped_or_emptied_by_hand_is_loaded_again(warehouse, query, statement):
     path = made_up_month(JANUARY, 100)
     load_file(path, JANUARY)
-    query("drop table raw.yellow_tripdata_2021_01")
+    query(statement)
     assert latest_loads("yellow") == {}
     load_file(path, JANUARY)
     assert query("select count(*) from raw.yellow_tripdata") == [(100,)]

@@ -191,6 +191,27 @@ class TestWhatWasTakenByHand:
         assert query(counts) == before
 
 
+@pytest.mark.parametrize("taken", ["drop table", "truncate"])
+@pytest.mark.parametrize("relation", [TRIPS, "rejected_trips", "trip_accounting"])
+def test_a_month_without_raw_rows_is_not_built_again_of_nothing(january, query, taken, relation):
+    before = query(f"select * from {relation} order by 1, 2, 3")
+    query(f"{taken} raw.yellow_tripdata_2021_01")
+    is_done, said = run_dbt(january, f"run --full-refresh --select {relation}")
+    assert not is_done
+    assert (
+        f"yellow 2021-01: no raw rows are left to build public.{relation} of, which stays as it"
+        " was. Load again what is gone, as with make run DATASET=yellow MONTH=2021-01"
+    ) in said
+    assert query(f"select * from {relation} order by 1, 2, 3") == before
+
+
+def test_a_mart_of_the_trips_alone_needs_no_raw_rows(january, query):
+    before = query("select * from daily_trips order by 1, 2, 3, 4")
+    query("truncate raw.yellow_tripdata_2021_01")
+    build_by_hand(january, "run --full-refresh --select daily_trips")
+    assert query("select * from daily_trips order by 1, 2, 3, 4") == before
+
+
 def test_a_retried_test_leaves_the_months_untested_that_it_has_not_seen(january, query):
     query("update daily_trips set trips = trips + 1")
     query("update bookkeeping.built_months set build_id = default")

@@ -25,7 +25,7 @@ from flows.errors import RETRIES, PipelineError, first_line, is_url
 from flows.interrupt import hidden_signal
 from flows.parameters import Limits
 from flows.progress import ONLY_LOG, Advance, progress, reporting
-from flows.tlc.datasets import Dataset
+from flows.tlc.datasets import DATASETS, Dataset
 from flows.tlc.download import SourceFile, refuse_size
 from flows.tlc.formats import TripFile, open_trip_file
 from flows.warehouse.connection import connect, driver_of, explained
@@ -66,15 +66,22 @@ class CopyRefused(PipelineError):
     """PostgreSQL rejects the file as it is: some of its lines are not rows."""
 
 
-LATEST_LOADS = (
-    "select distinct on (source_month) dataset, source_month, row_count, malformed_lines, sha256,"
-    " is_sample, bytes, etag, last_modified, source from raw.loads"
-    " where dataset = %s and source_month = any(%s::date[]) is not false"
-    # Not of a month whose partition somebody has dropped.
-    " and to_regclass(format('raw.%%I', dataset || to_char(source_month, '\"_tripdata_\"YYYY_MM')))"
-    " is not null"
-    " order by source_month, load_id desc"
-)
+# Without a month of which somebody has dropped or emptied the partition. `limit 1` has PostgreSQL
+# look up one row of each month, where it may read them all to join them.
+LATEST_LOADS = """
+select dataset, source_month, row_count, malformed_lines, sha256, is_sample, bytes, etag,
+    last_modified, source
+from (
+    select distinct on (source_month) *
+    from raw.loads
+    where dataset = %s and source_month = any(%s::date[]) is not false
+    order by source_month, load_id desc
+) as latest
+cross join lateral (
+    select from raw.{} as raw_rows where raw_rows.source_month = latest.source_month limit 1
+) as is_there
+order by source_month
+"""
 
 
 def latest_loads(dataset: str) -> dict[date, Load]:
@@ -82,7 +89,8 @@ def latest_loads(dataset: str) -> dict[date, Load]:
     with connect() as connection:
         if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
             return {}
-        found = connection.exec_driver_sql(LATEST_LOADS, (dataset, None))
+        query = LATEST_LOADS.format(DATASETS[dataset].raw_table)
+        found = connection.exec_driver_sql(query, (dataset, None))
         loads = [Load(*row) for row in found]
     return {load.month: load for load in loads}
 
@@ -248,7 +256,7 @@ def dropped_on_failure(connection: DriverConnection) -> Iterator[None]:
 
 def latest_load(cursor: Cursor, dataset: Dataset, month: date) -> Load | None:
     """The load that the month is of, where it is loaded."""
-    cursor.execute(LATEST_LOADS, [dataset.name, [month]])
+    cursor.execute(LATEST_LOADS.format(dataset.raw_table), [dataset.name, [month]])
     found = cursor.fetchone()
     return Load(*found) if found else None
 

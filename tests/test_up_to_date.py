@@ -229,17 +229,52 @@ def test_a_table_whose_model_is_gone_is_named(january, query, edit):
     assert query("select to_regclass('old_mart')::text") == [("old_mart",)]
 
 
-def test_a_model_that_was_a_view_for_a_while_is_built_again_with_what_reads_it(january, query):
-    query(
-        "create table kept as select * from trip_flags; drop table trip_flags cascade;"
-        "create view trip_flags as select * from kept;"
-        "comment on view trip_flags is 'once (nyc-taxi-elt)'"
+@pytest.mark.parametrize(
+    ("model", "was", "becomes"),
+    [
+        (f"trips/{TRIPS}", "v", "partitioned_by_month"),
+        (f"trips/{TRIPS}", "r", "partitioned_by_month"),
+        ("audit/trip_flags", "v", "incremental_by_month"),
+        ("audit/trip_flags", "p", "incremental_by_month"),
+        ("audit/trip_flags", "v", "replaced_table"),
+        ("audit/trip_flags", "p", "replaced_table"),
+    ],
+)
+def test_a_model_that_was_made_in_another_way_is_built_with_what_reads_it(
+    january, query, edit, model, was, becomes
+):
+    name = model.rpartition("/")[2]
+    if becomes == "replaced_table":  # which no model has: it is for those that people add
+        edit(
+            f"models/marts/{model}.sql", "-- C", "{{ config(materialized='replaced_table') }}\n-- C"
+        )
+    rows = f"select count(*), count(distinct {name}::text) from {name}"
+    before = query(rows)
+    [(columns,)] = query(
+        "select string_agg(format('%%I %%s', attname, format_type(atttypid, atttypmod)), ', ')"
+        f" from pg_attribute where attrelid = '{name}'::regclass and attnum > 0"
     )
-    build_by_hand(january, "run --select trip_flags report_flags")
-    assert query("select relkind::text from pg_class where oid = 'trip_flags'::regclass") == [
-        ("r",)
+    make = {
+        "v": f"view trip_months.{name} as table kept",
+        "r": f"table trip_months.{name} as table kept",
+        "p": f"table trip_months.{name} ({columns}) partition by list (source_month)",
+    }
+    kind = "view" if was == "v" else "table"
+    query(
+        f"create table kept as table {name}; create {make[was]};"
+        f"comment on {kind} trip_months.{name} is 'once (nyc-taxi-elt)';"
+        f"select raw.replace_table('{name}', 'trip_months.{name}')"
+    )
+    build_by_hand(january, f"run --select {name}")
+    query("drop table kept")
+    assert query(f"select relkind::text from pg_class where oid = '{name}'::regclass") == [
+        ("p" if becomes == "partitioned_by_month" else "r",)
     ]
-    assert query("select count(*) from trip_flags") == query("select count(*) from kept")
+    assert query(rows) == before
+    assert query("select count(*) from trips") == query(f"select count(*) from {TRIPS}")
+    query(f"delete from {name}")
+    build_by_hand(january, f"run --select {name}")
+    assert query(rows) == before
 
 
 def test_a_materialization_that_drops_what_people_have_built_is_refused(january, query, edit):

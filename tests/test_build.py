@@ -347,6 +347,20 @@ def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land):
     assert query("select mine from yellow_taxi_trips") == [(1,)]
 
 
+def test_before_the_first_build_dbt_says_what_else_is_needed(warehouse, query, land):
+    land(JANUARY, 1_000)
+    is_done, said = run_dbt(warehouse, "run")
+    assert not is_done
+    assert "public.rate_codes, public.request_sources" in said
+    assert "not there yet. `dbt build` makes all; `dbt run`" in said
+    assert query("select to_regclass('staging.time_spine')::text") == [(None,)]
+    build_by_hand(warehouse, "seed")
+    is_done, said = run_dbt(warehouse, "run --select trips")
+    assert not is_done
+    assert "public.fhv_trips, public.fhvhv_trips, public.green_taxi_trips" in said
+    build_by_hand(warehouse, "run --select +trips")
+
+
 def test_before_the_first_load_dbt_says_what_to_do(warehouse):
     _, output = run_dbt(warehouse, "build")
     assert "no month has been loaded yet: `make run` loads one" in output

@@ -34,6 +34,7 @@
             move, or use another database: POSTGRES_DB"
         ) }}
     {%- endif -%}
+    {%- do refuse_what_reads_nothing() -%}
     {%- do name_what_no_model_makes(names) %}
     {{ prepare_dev() if target.name != 'warehouse' }}
     delete from {{ built_projects }}
@@ -80,6 +81,27 @@
             have built on the relation. Write materialized='" ~ instead[node.config.materialized] ~ "'"
         ) }}
     {%- endfor -%}
+{% endmacro %}
+
+
+{#- `dbt run` of a warehouse in which nothing is built yet: it makes no seeds, which models read. -#}
+{% macro refuse_what_reads_nothing() %}
+    {%- set read = [] -%}
+    {%- for id in selected_resources if id in graph.nodes and graph.nodes[id].resource_type == 'model' -%}
+        {%- for below in graph.nodes[id].depends_on.nodes if below in graph.nodes and below not in selected_resources -%}
+            {%- do read.append("'" ~ name_of_node(graph.nodes[below]) ~ "'") -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- set missing = ask(
+        "string_agg(distinct name, ', ') from unnest(array[" ~ read | join(', ')
+        ~ "]::text[]) as name where to_regclass(name) is null"
+    ) -%}
+    {%- if missing -%}
+        {{ exceptions.raise_compiler_error(
+            missing ~ ": read by what was to be built, and not there yet. `dbt build` makes all; `dbt run`
+            needs `dbt seed` before, and --select a plus before the model's name"
+        ) }}
+    {%- endif -%}
 {% endmacro %}
 
 

@@ -95,10 +95,10 @@ def latest_loads(dataset: str) -> dict[date, Load]:
     return {load.month: load for load in loads}
 
 
-def is_anything_loaded() -> bool:
-    """Whether there is a month to build models of."""
+def loaded_datasets() -> set[str]:
+    """The names of the datasets of which there is a month to build models of."""
     with connect() as connection:
-        return bool(connection.exec_driver_sql("select exists (select from raw.loads)").scalar())
+        return {*connection.exec_driver_sql("select distinct dataset from raw.loads").scalars()}
 
 
 @materialize(

@@ -7,9 +7,11 @@ import ssl
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from threading import Thread, Timer
 
 import psycopg2
 import pytest
@@ -659,6 +661,39 @@ class TestErrors:
         nobody = postgres.model_copy(update={"port": unused_port})
         with pytest.raises(Unreachable, match="Connection refused"), connect(nobody):
             pass
+
+    def test_a_server_that_is_not_ready_is_waited_for_whoever_asks(
+        self, database, superuser, monkeypatch
+    ):
+        limit = f"alter database {database.db} connection limit"
+        with connect(database):
+            run_query(superuser, f"{limit} 1")
+            asked = Future()
+
+            def ask() -> None:
+                with connect(database):
+                    asked.set_result(True)
+
+            Thread(target=ask, daemon=True).start()
+            with pytest.raises(TimeoutError):
+                asked.result(1.5)
+            monkeypatch.setattr(warehouse, "PATIENCE", 0)
+            with pytest.raises(Unreachable, match="too many connections"), connect(database):
+                pass
+        assert asked.result(10)
+
+    def test_a_server_that_crashes_is_waited_for_until_it_has_recovered(self, own_server):
+        local_server.ensure_server(own_server)
+        point_to(own_server)
+        data_dir = embedded_postgres.DATA_DIR
+        embedded_postgres.run_as_owner("pg_ctl", "stop", "-m", "immediate", "-D", data_dir)
+        start = Timer(2, embedded_postgres.start, (data_dir, own_server.port, own_server.host))
+        start.start()
+        try:
+            with connect() as connection:
+                assert connection.exec_driver_sql("select 1").scalar() == 1
+        finally:
+            start.join()
 
     def test_of_two_addresses_the_servers_own_message_is_shown(self, postgres):
         """localhost may be ::1 as well, where nobody listens."""

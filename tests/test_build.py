@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import date, datetime
@@ -337,6 +338,17 @@ def test_only_a_lock_that_is_held_means_that_another_run_is_building(query, capl
     with pytest.raises(ProgrammingError, match="take_turns"), one_build_at_a_time():
         pass
     assert "Another run" not in caplog.text
+
+
+def test_two_builds_in_threads_of_one_process_take_turns(january, query, caplog):
+    query("delete from daily_trips")
+    both = (("yellow_taxi_trips", False), ("yellow_taxi_trips", True))
+    with ThreadPoolExecutor(len(both)) as threads:
+        builds = [*threads.map(lambda words: build(*words), both)]
+    assert builds[0].models == builds[1].models > 20
+    assert caplog.text.count("Another run is building the models; waiting for it") == 1
+    assert os.environ["POSTGRES_DB"] == january.db
+    assert is_up_to_date()
 
 
 def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land):

@@ -29,7 +29,12 @@ from flows.tlc.datasets import DATASETS, Dataset
 from flows.tlc.download import SourceFile, refuse_size
 from flows.tlc.formats import TripFile, open_trip_file
 from flows.warehouse.connection import connect, driver_of, explained
-from flows.warehouse.guards import refuse_odd_values, refuse_other_datasets, run
+from flows.warehouse.guards import (
+    refuse_odd_values,
+    refuse_other_columns,
+    refuse_other_datasets,
+    run,
+)
 from flows.warehouse.schema import OWN_COLUMNS, prepare
 
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
@@ -133,7 +138,7 @@ def load(
     """
     where = f"{dataset.name} {month:%Y-%m}"
     with open_trip_file(file.path, file.source) as trips, slot(), connect() as warehouse:
-        dataset.require_columns(trips.columns, trips.header)
+        refuse_other_columns(dataset, trips)
         connection = driver_of(warehouse)
         try:
             with connection, connection.cursor() as cursor:

@@ -16,6 +16,7 @@ from flows.warehouse.connection import (
     BLOCK_NAME,
     address,
     connect,
+    current_url,
     driver_of,
     explained,
     load_block,
@@ -76,6 +77,12 @@ def ensure_warehouse() -> None:
         PipelineError: no warehouse answers and none can be started, or it lacks what is needed.
     """
     settings = read_settings()
+    database = current_url().database or ""
+    if not {"'", '"'}.isdisjoint(database):
+        raise PipelineError(
+            f"the database {database} has a quotation mark in its name, which dbt can't work with: "
+            "use another one (POSTGRES_DB)"
+        )
     if settings.block is None:
         save_block(ensure_server(settings))
     with connect() as connection:

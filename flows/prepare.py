@@ -95,6 +95,17 @@ def check_rights(connection: Connection) -> None:
 
     Asked before anything is written. The message has the statements that give what is missing.
     """
+    owners = connection.exec_driver_sql(
+        "select pg_get_userbyid(relowner) from pg_class"
+        " where relname = 'loads' and relnamespace = to_regnamespace('raw')"
+        f" and position('{schema.MARK}' in obj_description(oid, 'pg_class')) > 0"
+        " and not pg_has_role(relowner, 'usage')"
+    ).scalars()
+    for owner in owners:
+        raise PipelineError(
+            f"{address(connection.engine.url)} is the warehouse of {owner}, who alone may load and "
+            f"build: log in as {owner} (POSTGRES_USER). To read it, `make analyst` makes logins"
+        )
     missing = connection.exec_driver_sql(MISSING_RIGHTS, (list(SCHEMAS),)).scalars().all()
     connection.rollback()
     if missing:

@@ -38,7 +38,7 @@ from flows.prepare import check_rights, ensure_warehouse
 from flows.settings import DATA, Settings, read_settings
 from flows.warehouse import connection as warehouse
 from flows.warehouse import embedded as embedded_postgres
-from flows.warehouse import local_server
+from flows.warehouse import local_server, schema
 from flows.warehouse.connection import (
     BLOCK_NAME,
     Refused,
@@ -287,6 +287,37 @@ class TestWhatIsRefused:
         run_query(superuser.model_copy(update={"db": database.db}), statements)
         with connect(database) as connection:
             check_rights(connection)
+
+    def test_a_colleagues_login_with_the_name_of_whose_warehouse_it_is(
+        self, new_database, superuser
+    ):
+        owner = new_database()
+        with (
+            connect(owner) as connection,
+            warehouse.driver_of(connection) as driver,
+            driver.cursor() as cursor,
+        ):
+            schema.prepare(cursor)
+        stranger = stranger_in(owner, superuser)
+        with (
+            pytest.raises(PipelineError, match=rf"of {owner.user}, who alone .*: log in as"),
+            connect(stranger) as connection,
+        ):
+            check_rights(connection)
+        with connect(owner) as connection:
+            check_rights(connection)
+
+    def test_an_event_trigger_that_forbids_what_is_needed_with_what_it_says(
+        self, warehouse, superuser
+    ):
+        run_query(
+            superuser.model_copy(update={"db": warehouse.db}),
+            "create function no_ddl() returns event_trigger language plpgsql as"
+            " 'begin raise exception ''no DDL here''; end';"
+            "create event trigger no_ddl on ddl_command_start execute function no_ddl()",
+        )
+        with pytest.raises(PipelineError, match=r"no DDL here\. A trigger in this database"):
+            prepare.prepare_warehouse()
 
     def test_schemas_that_an_administrator_has_made_spare_the_right_to_make_some(
         self, new_database, superuser
@@ -636,6 +667,7 @@ class TestErrors:
             ("select pg_read_file('/etc/passwd')", "Let the role of POSTGRES_USER do this"),
             ("do $$ begin raise sqlstate '53100'; end $$", "Make room for PostgreSQL"),
             ("do $$ begin raise sqlstate '58030'; end $$", "2021-01: "),
+            ("do $$ begin raise exception 'no'; end $$", "A trigger in this database"),
         ],
     )
     def test_what_lasts_says_why_once(self, postgres, statement, advice):

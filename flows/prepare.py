@@ -98,8 +98,9 @@ def check_rights(connection: Connection) -> None:
     owners = connection.exec_driver_sql(
         "select pg_get_userbyid(relowner) from pg_class"
         " where relname = 'loads' and relnamespace = to_regnamespace('raw')"
-        f" and position('{schema.MARK}' in obj_description(oid, 'pg_class')) > 0"
-        " and not pg_has_role(relowner, 'usage')"
+        " and position(%s in obj_description(oid, 'pg_class')) > 0"
+        " and not pg_has_role(relowner, 'usage')",
+        (schema.MARK,),
     ).scalars()
     for owner in owners:
         raise PipelineError(

@@ -18,7 +18,7 @@ from flows.parameters import TABLE_NAME, TableName
 from flows.progress import ONLY_LOG
 from flows.tlc.datasets import DATASETS, raw_in_dbt
 from flows.warehouse.connection import connect, current_url
-from flows.warehouse.load import is_anything_loaded
+from flows.warehouse.load import loaded_datasets
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -45,8 +45,11 @@ def build(table_name: TableName = TABLE_NAME, full_refresh: bool = False) -> Bui
     began = time.perf_counter()
     nodes = dbt_build(full_refresh)
     check_freshness()
-    models = sum(node.node.resource_type in ("model", "seed") for node in nodes)
-    built = Build(models, len(nodes) - models, time.perf_counter() - began)
+    made = [node.node for node in nodes if node.node.resource_type in ("model", "seed")]
+    # The tables of trips of other datasets are there, and empty.
+    of_the_months = {None, *loaded_datasets()}
+    models = sum(node.config.meta.get("dataset") in of_the_months for node in made)
+    built = Build(models, len(nodes) - len(made), time.perf_counter() - began)
     get_run_logger().info(
         "%s models are up to date, %s tests passed, %.1f s", models, built.tests, built.seconds
     )
@@ -60,7 +63,7 @@ def build_if_needed(full_refresh: bool = False) -> Build:
         PipelineError: a model or a test has failed; the message names it.
     """
     began = time.perf_counter()
-    if not is_anything_loaded():
+    if not loaded_datasets():
         return Build(0, 0, time.perf_counter() - began)
     if full_refresh or not is_up_to_date():
         return build(trips_table(), full_refresh)

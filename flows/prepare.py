@@ -16,6 +16,7 @@ from flows.warehouse.connection import (
     BLOCK_NAME,
     address,
     connect,
+    current_url,
     driver_of,
     explained,
     load_block,
@@ -76,6 +77,12 @@ def ensure_warehouse() -> None:
         PipelineError: no warehouse answers and none can be started, or it lacks what is needed.
     """
     settings = read_settings()
+    database = current_url().database or ""
+    if not {"'", '"'}.isdisjoint(database):
+        raise PipelineError(
+            f"the database {database} has a quotation mark in its name, which dbt can't work with: "
+            "use another one (POSTGRES_DB)"
+        )
     if settings.block is None:
         save_block(ensure_server(settings))
     with connect() as connection:
@@ -88,6 +95,18 @@ def check_rights(connection: Connection) -> None:
 
     Asked before anything is written. The message has the statements that give what is missing.
     """
+    owners = connection.exec_driver_sql(
+        "select pg_get_userbyid(relowner) from pg_class"
+        " where relname = 'loads' and relnamespace = to_regnamespace('raw')"
+        " and position(%s in obj_description(oid, 'pg_class')) > 0"
+        " and not pg_has_role(relowner, 'usage')",
+        (schema.MARK,),
+    ).scalars()
+    for owner in owners:
+        raise PipelineError(
+            f"{address(connection.engine.url)} is the warehouse of {owner}, who alone may load and "
+            f"build: log in as {owner} (POSTGRES_USER). To read it, `make analyst` makes logins"
+        )
     missing = connection.exec_driver_sql(MISSING_RIGHTS, (list(SCHEMAS),)).scalars().all()
     connection.rollback()
     if missing:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import date, datetime
@@ -339,12 +340,37 @@ def test_only_a_lock_that_is_held_means_that_another_run_is_building(query, capl
     assert "Another run" not in caplog.text
 
 
+def test_two_builds_in_threads_of_one_process_take_turns(january, query, caplog):
+    query("delete from daily_trips")
+    both = (("yellow_taxi_trips", False), ("yellow_taxi_trips", True))
+    with ThreadPoolExecutor(len(both)) as threads:
+        builds = [*threads.map(lambda words: build(*words), both)]
+    assert builds[0].models == builds[1].models > 20
+    assert caplog.text.count("Another run is building the models; waiting for it") == 1
+    assert os.environ["POSTGRES_DB"] == january.db
+    assert is_up_to_date()
+
+
 def test_a_table_of_somebody_elses_is_not_replaced(warehouse, query, land):
     land(JANUARY, 1_000)
     query("create table yellow_taxi_trips as select 1 as mine")
     _, output = run_dbt(warehouse, f"{BUILD} --full-refresh")
     assert "public.yellow_taxi_trips in this database: not made by this project" in output
     assert query("select mine from yellow_taxi_trips") == [(1,)]
+
+
+def test_before_the_first_build_dbt_says_what_else_is_needed(warehouse, query, land):
+    land(JANUARY, 1_000)
+    is_done, said = run_dbt(warehouse, "run")
+    assert not is_done
+    assert "public.rate_codes, public.request_sources" in said
+    assert "not there yet. `dbt build` makes all; `dbt run`" in said
+    assert query("select to_regclass('staging.time_spine')::text") == [(None,)]
+    build_by_hand(warehouse, "seed")
+    is_done, said = run_dbt(warehouse, "run --select trips")
+    assert not is_done
+    assert "public.fhv_trips, public.fhvhv_trips, public.green_taxi_trips" in said
+    build_by_hand(warehouse, "run --select +trips")
 
 
 def test_before_the_first_load_dbt_says_what_to_do(warehouse):

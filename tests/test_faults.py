@@ -2,12 +2,13 @@
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -206,6 +207,34 @@ def test_a_disk_that_is_full_for_postgres_is_one_clear_line_and_changes_nothing(
         load_file(small, JANUARY, force=True, allow_fewer_rows=True)
     finally:
         embedded_postgres.stop(disk / "postgres")
+
+
+def test_a_disk_that_is_full_when_postgres_starts_is_one_clear_line(
+    small_disk, own_server, monkeypatch
+):
+    disk = small_disk(150)
+    data_dir = disk / "postgres"
+    monkeypatch.setattr(embedded_postgres, "DATA_DIR", data_dir)
+    no_space = rf"No space left on device.*\. Make room on the disk of {re.escape(str(data_dir))}"
+
+    def refused() -> None:
+        with pytest.raises(PipelineError, match=no_space):
+            local_server.ensure_server(own_server)
+
+    (disk / "filler").write_bytes(b"x" * 130_000_000)
+    refused()  # to make the data folder
+    (disk / "filler").unlink()
+    try:
+        local_server.ensure_server(own_server)
+        assert embedded_postgres.stop(data_dir)
+        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"x" * 4096)
+        refused()
+        (disk / "filler").unlink()
+        local_server.ensure_server(own_server)
+    finally:
+        embedded_postgres.stop(data_dir)
 
 
 def test_a_view_that_has_not_changed_is_not_touched_while_a_reader_holds_it(january):

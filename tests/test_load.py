@@ -484,10 +484,18 @@ def test_a_view_on_the_raw_table_stays(land, query):
     assert query("select count(*) from mine") == [(4,)]
 
 
-def test_a_month_whose_partition_was_dropped_by_hand_is_loaded_again(warehouse, query):
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "drop table raw.yellow_tripdata_2021_01",
+        "truncate raw.yellow_tripdata_2021_01",
+        "delete from raw.yellow_tripdata",
+    ],
+)
+def test_a_month_that_was_dropped_or_emptied_by_hand_is_loaded_again(warehouse, query, statement):
     path = made_up_month(JANUARY, 100)
     load_file(path, JANUARY)
-    query("drop table raw.yellow_tripdata_2021_01")
+    query(statement)
     assert latest_loads("yellow") == {}
     load_file(path, JANUARY)
     assert query("select count(*) from raw.yellow_tripdata") == [(100,)]
@@ -620,6 +628,10 @@ class TestAFileOfAnotherDataset:
             ("filename", ["x/yellow_tripdata_2021-01.csv", "x/yellow_tripdata_2021-01.csv"]),
             ("pickup_zone", ["Green-Wood Cemetery", "Yellow Zone"]),
             ("trip_type,ehail_fee", [",", "0,NaN"]),  # a table of both, of which this is one's part
+            ("trip_type,ehail_fee", ["NaT,--", '"""NULL""",undefined']),
+            ("vehicle_type", ["sedan", "suv"]),
+            ("service", ["Creative", "VeriFone"]),
+            ("color", ["yellow", "'Yellow'"]),
             ("cash_or_card", ["cash", "card"]),
         ],
     )
@@ -652,6 +664,21 @@ class TestAFileOfAnotherDataset:
         assert query("select count(*), count(hvfhs_license_num) from raw.fhvhv_tripdata") == [
             (3, 0)
         ]
+
+    def test_high_volume_trips_in_those_columns_are_never_called_fhv_trips(
+        self, warehouse, tmp_path
+    ):
+        apps = self.trips_of(["B02764", '"""B02510"""', "B00013"], tmp_path)
+        for dataset in ("yellow", "green"):
+            with pytest.raises(PipelineError, match=r"file of TLC's fhvhv trips.*=fhvhv$"):
+                load_file(apps, date(2021, 6, 1), dataset)
+        others = self.trips_of(["B02764", "B00014", "B00013"], tmp_path)
+        with pytest.raises(PipelineError, match=r"file of TLC's fhv trips.*=fhv$"):
+            load_file(others, date(2021, 6, 1), "yellow")
+
+    def test_quoted_numbers_of_bases_are_known(self, warehouse, tmp_path):
+        apps = self.trips_of(['"""B02764"""', "'B02510'"], tmp_path)
+        assert load_file(apps, date(2021, 6, 1), "fhvhv").rows == 2
 
     def test_and_so_are_those_of_other_bases_and_of_both(self, warehouse, query, tmp_path):
         month = date(2021, 6, 1)

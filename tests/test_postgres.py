@@ -5,15 +5,28 @@ import shutil
 import socket
 import stat
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import HOME, free_port, let_others_in, run_outside_transaction, run_query
+from conftest import (
+    HOME,
+    free_port,
+    land_made_up,
+    let_others_in,
+    point_to,
+    run_outside_transaction,
+    run_query,
+)
 from pydantic import SecretStr
 
 from flows import settings as project
+from flows.build import build
 from flows.errors import PipelineError
+from flows.models.state import is_up_to_date
+from flows.prepare import prepare_warehouse
+from flows.report.page import report
 from flows.settings import Settings, read_settings
 from flows.warehouse import connection as warehouse
 from flows.warehouse import embedded as embedded_postgres
@@ -21,6 +34,7 @@ from flows.warehouse import local_server
 from flows.warehouse.connection import Refused, Unreachable, address
 from flows.warehouse.embedded import running_port, stop
 from flows.warehouse.local_server import ensure_server
+from flows.warehouse.roles import add_login
 
 
 def ask(settings, question: str) -> str:
@@ -336,3 +350,30 @@ def test_passwords_are_not_shown(postgres):
     secret = postgres.password.get_secret_value()
     for text in (repr(postgres), str(postgres.url), address(postgres.url)):
         assert secret not in text
+
+
+@pytest.mark.parametrize("name", ["o'brien", 'x"y'])
+def test_a_database_whose_name_dbt_can_not_quote_is_refused_before_it_is_made(
+    own_server, monkeypatch, name
+):
+    point_to(own_server)
+    monkeypatch.setenv("POSTGRES_DB", name)
+    with pytest.raises(PipelineError, match=f"the database {name} has a quotation mark in its na"):
+        prepare_warehouse()
+    assert not embedded_postgres.DATA_DIR.exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_role_and_a_database_may_have_any_other_name(own_server):
+    names = {"db": "O Brien%s-1", "user": 'o\'brien "x" %s'}
+    settings = ensure_server(own_server.model_copy(update=names))
+    point_to(settings)
+    prepare_warehouse()
+    land_made_up(date(2021, 1, 1), 1_000)
+    assert build().models > 20
+    assert ask(settings, "select count(*) > 900 from yellow_taxi_trips")
+    assert "yellow" in report().read_text()
+    login = {"user": "o'hara", "password": SecretStr(add_login("o'hara"))}
+    reader = settings.model_copy(update=login)
+    assert ask(reader, "select count(*) > 900 from trips")
+    assert is_up_to_date()

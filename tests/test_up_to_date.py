@@ -191,6 +191,27 @@ class TestWhatWasTakenByHand:
         assert query(counts) == before
 
 
+@pytest.mark.parametrize("taken", ["drop table", "truncate"])
+@pytest.mark.parametrize("relation", [TRIPS, "rejected_trips", "trip_accounting"])
+def test_a_month_without_raw_rows_is_not_built_again_of_nothing(january, query, taken, relation):
+    before = query(f"select * from {relation} order by 1, 2, 3")
+    query(f"{taken} raw.yellow_tripdata_2021_01")
+    is_done, said = run_dbt(january, f"run --full-refresh --select {relation}")
+    assert not is_done
+    assert (
+        f"yellow 2021-01: no raw rows are left to build public.{relation} of, which stays as it"
+        " was. Load again what is gone, as with make run DATASET=yellow MONTH=2021-01"
+    ) in said
+    assert query(f"select * from {relation} order by 1, 2, 3") == before
+
+
+def test_a_mart_of_the_trips_alone_needs_no_raw_rows(january, query):
+    before = query("select * from daily_trips order by 1, 2, 3, 4")
+    query("truncate raw.yellow_tripdata_2021_01")
+    build_by_hand(january, "run --full-refresh --select daily_trips")
+    assert query("select * from daily_trips order by 1, 2, 3, 4") == before
+
+
 def test_a_retried_test_leaves_the_months_untested_that_it_has_not_seen(january, query):
     query("update daily_trips set trips = trips + 1")
     query("update bookkeeping.built_months set build_id = default")
@@ -208,17 +229,52 @@ def test_a_table_whose_model_is_gone_is_named(january, query, edit):
     assert query("select to_regclass('old_mart')::text") == [("old_mart",)]
 
 
-def test_a_model_that_was_a_view_for_a_while_is_built_again_with_what_reads_it(january, query):
-    query(
-        "create table kept as select * from trip_flags; drop table trip_flags cascade;"
-        "create view trip_flags as select * from kept;"
-        "comment on view trip_flags is 'once (nyc-taxi-elt)'"
+@pytest.mark.parametrize(
+    ("model", "was", "becomes"),
+    [
+        (f"trips/{TRIPS}", "v", "partitioned_by_month"),
+        (f"trips/{TRIPS}", "r", "partitioned_by_month"),
+        ("audit/trip_flags", "v", "incremental_by_month"),
+        ("audit/trip_flags", "p", "incremental_by_month"),
+        ("audit/trip_flags", "v", "replaced_table"),
+        ("audit/trip_flags", "p", "replaced_table"),
+    ],
+)
+def test_a_model_that_was_made_in_another_way_is_built_with_what_reads_it(
+    january, query, edit, model, was, becomes
+):
+    name = model.rpartition("/")[2]
+    if becomes == "replaced_table":  # which no model has: it is for those that people add
+        edit(
+            f"models/marts/{model}.sql", "-- C", "{{ config(materialized='replaced_table') }}\n-- C"
+        )
+    rows = f"select count(*), count(distinct {name}::text) from {name}"
+    before = query(rows)
+    [(columns,)] = query(
+        "select string_agg(format('%%I %%s', attname, format_type(atttypid, atttypmod)), ', ')"
+        f" from pg_attribute where attrelid = '{name}'::regclass and attnum > 0"
     )
-    build_by_hand(january, "run --select trip_flags report_flags")
-    assert query("select relkind::text from pg_class where oid = 'trip_flags'::regclass") == [
-        ("r",)
+    make = {
+        "v": f"view trip_months.{name} as table kept",
+        "r": f"table trip_months.{name} as table kept",
+        "p": f"table trip_months.{name} ({columns}) partition by list (source_month)",
+    }
+    kind = "view" if was == "v" else "table"
+    query(
+        f"create table kept as table {name}; create {make[was]};"
+        f"comment on {kind} trip_months.{name} is 'once (nyc-taxi-elt)';"
+        f"select raw.replace_table('{name}', 'trip_months.{name}')"
+    )
+    build_by_hand(january, f"run --select {name}")
+    query("drop table kept")
+    assert query(f"select relkind::text from pg_class where oid = '{name}'::regclass") == [
+        ("p" if becomes == "partitioned_by_month" else "r",)
     ]
-    assert query("select count(*) from trip_flags") == query("select count(*) from kept")
+    assert query(rows) == before
+    assert query("select count(*) from trips") == query(f"select count(*) from {TRIPS}")
+    query(f"delete from {name}")
+    build_by_hand(january, f"run --select {name}")
+    assert query(rows) == before
 
 
 def test_a_materialization_that_drops_what_people_have_built_is_refused(january, query, edit):

@@ -7,9 +7,11 @@ import ssl
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from threading import Thread, Timer
 
 import psycopg2
 import pytest
@@ -38,7 +40,7 @@ from flows.prepare import check_rights, ensure_warehouse
 from flows.settings import DATA, Settings, read_settings
 from flows.warehouse import connection as warehouse
 from flows.warehouse import embedded as embedded_postgres
-from flows.warehouse import local_server
+from flows.warehouse import local_server, schema
 from flows.warehouse.connection import (
     BLOCK_NAME,
     Refused,
@@ -287,6 +289,37 @@ class TestWhatIsRefused:
         run_query(superuser.model_copy(update={"db": database.db}), statements)
         with connect(database) as connection:
             check_rights(connection)
+
+    def test_a_colleagues_login_with_the_name_of_whose_warehouse_it_is(
+        self, new_database, superuser
+    ):
+        owner = new_database()
+        with (
+            connect(owner) as connection,
+            warehouse.driver_of(connection) as driver,
+            driver.cursor() as cursor,
+        ):
+            schema.prepare(cursor)
+        stranger = stranger_in(owner, superuser)
+        with (
+            pytest.raises(PipelineError, match=rf"of {owner.user}, who alone .*: log in as"),
+            connect(stranger) as connection,
+        ):
+            check_rights(connection)
+        with connect(owner) as connection:
+            check_rights(connection)
+
+    def test_an_event_trigger_that_forbids_what_is_needed_with_what_it_says(
+        self, warehouse, superuser
+    ):
+        run_query(
+            superuser.model_copy(update={"db": warehouse.db}),
+            "create function no_ddl() returns event_trigger language plpgsql as"
+            " 'begin raise exception ''no DDL here''; end';"
+            "create event trigger no_ddl on ddl_command_start execute function no_ddl()",
+        )
+        with pytest.raises(PipelineError, match=r"no DDL here\. A trigger in this database"):
+            prepare.prepare_warehouse()
 
     def test_schemas_that_an_administrator_has_made_spare_the_right_to_make_some(
         self, new_database, superuser
@@ -638,6 +671,7 @@ class TestErrors:
             ("select pg_read_file('/etc/passwd')", "Let the role of POSTGRES_USER do this"),
             ("do $$ begin raise sqlstate '53100'; end $$", "Make room for PostgreSQL"),
             ("do $$ begin raise sqlstate '58030'; end $$", "2021-01: "),
+            ("do $$ begin raise exception 'no'; end $$", "A trigger in this database"),
         ],
     )
     def test_what_lasts_says_why_once(self, postgres, statement, advice):
@@ -663,6 +697,39 @@ class TestErrors:
         nobody = postgres.model_copy(update={"port": unused_port})
         with pytest.raises(Unreachable, match="Connection refused"), connect(nobody):
             pass
+
+    def test_a_server_that_is_not_ready_is_waited_for_whoever_asks(
+        self, database, superuser, monkeypatch
+    ):
+        limit = f"alter database {database.db} connection limit"
+        with connect(database):
+            run_query(superuser, f"{limit} 1")
+            asked = Future()
+
+            def ask() -> None:
+                with connect(database):
+                    asked.set_result(True)
+
+            Thread(target=ask, daemon=True).start()
+            with pytest.raises(TimeoutError):
+                asked.result(1.5)
+            monkeypatch.setattr(warehouse, "PATIENCE", 0)
+            with pytest.raises(Unreachable, match="too many connections"), connect(database):
+                pass
+        assert asked.result(10)
+
+    def test_a_server_that_crashes_is_waited_for_until_it_has_recovered(self, own_server):
+        local_server.ensure_server(own_server)
+        point_to(own_server)
+        data_dir = embedded_postgres.DATA_DIR
+        embedded_postgres.run_as_owner("pg_ctl", "stop", "-m", "immediate", "-D", data_dir)
+        start = Timer(2, embedded_postgres.start, (data_dir, own_server.port, own_server.host))
+        start.start()
+        try:
+            with connect() as connection:
+                assert connection.exec_driver_sql("select 1").scalar() == 1
+        finally:
+            start.join()
 
     def test_of_two_addresses_the_servers_own_message_is_shown(self, postgres):
         """localhost may be ::1 as well, where nobody listens."""

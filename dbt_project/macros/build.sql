@@ -34,6 +34,7 @@
             move, or use another database: POSTGRES_DB"
         ) }}
     {%- endif -%}
+    {%- do refuse_what_reads_nothing() -%}
     {%- do name_what_no_model_makes(names) %}
     {{ prepare_dev() if target.name != 'warehouse' }}
     delete from {{ built_projects }}
@@ -80,6 +81,27 @@
             have built on the relation. Write materialized='" ~ instead[node.config.materialized] ~ "'"
         ) }}
     {%- endfor -%}
+{% endmacro %}
+
+
+{#- `dbt run` of a warehouse in which nothing is built yet: it makes no seeds, which models read. -#}
+{% macro refuse_what_reads_nothing() %}
+    {%- set read = [] -%}
+    {%- for id in selected_resources if id in graph.nodes and graph.nodes[id].resource_type == 'model' -%}
+        {%- for below in graph.nodes[id].depends_on.nodes if below in graph.nodes and below not in selected_resources -%}
+            {%- do read.append("'" ~ name_of_node(graph.nodes[below]) ~ "'") -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- set missing = ask(
+        "string_agg(distinct name, ', ') from unnest(array[" ~ read | join(', ')
+        ~ "]::text[]) as name where to_regclass(name) is null"
+    ) -%}
+    {%- if missing -%}
+        {{ exceptions.raise_compiler_error(
+            missing ~ ": read by what was to be built, and not there yet. `dbt build` makes all; `dbt run`
+            needs `dbt seed` before, and --select a plus before the model's name"
+        ) }}
+    {%- endif -%}
 {% endmacro %}
 
 
@@ -137,17 +159,18 @@
 {% endmacro %}
 
 
-{#- Whether a table is missing, or was made with other columns and constraints than it is to have. -#}
-{% macro shape_is_new(target, ddl) %}
-    {{ return(ask(
-        "not exists (select from pg_class where oid = to_regclass('" ~ target ~ "') and relkind <> 'v') or not exists (select from " ~ source('bookkeeping', 'built_shapes')
+{#- Whether a table of this kind is missing, or was made with other columns and constraints than it is to
+    have. -#}
+{% macro shape_is_new(target, ddl, kind='r') %}
+    {{ return(kind_of(target) != kind or ask(
+        "not exists (select from " ~ source('bookkeeping', 'built_shapes')
         ~ " where relation = '" ~ name_of(target) ~ "' and shape = '" ~ local_md5(ddl) ~ "')"
     )) }}
 {% endmacro %}
 
 
 {#- Make a table with these columns and constraints, or empty the one that is there and give it them. A
-    view of that name, as the model once was, makes way. -#}
+    view of that name, or a table of months, as the model once was, makes way. -#}
 {% macro take_shape(target, ddl) %}
     {%- set kind = kind_of(target) -%}
     {% if kind == 'r' %}
@@ -155,7 +178,7 @@
         {% do run_query('delete from ' ~ target) %}
         {% do run_query("select raw.reshape('" ~ target ~ "', '" ~ create_shape(target, ddl) ~ "')") %}
     {% else %}
-        {% do create_in_place_of_a_view('create table ' ~ target ~ ' ' ~ ddl, target, kind) %}
+        {% do create_in_place('create table ' ~ target ~ ' ' ~ ddl, target, kind) %}
     {% endif %}
     {% do remember_shape(target, ddl) %}
 {% endmacro %}
@@ -167,11 +190,12 @@
 {% endmacro %}
 
 
-{#- Create a table, where there may be a view of its name; this project's views on that stay. -#}
-{% macro create_in_place_of_a_view(statement, target, kind) %}
+{#- Create a table, where there may be a relation of another kind; this project's views on that stay. -#}
+{% macro create_in_place(statement, target, kind) %}
+    {%- set drop = 'drop ' ~ ('view ' if kind == 'v' else 'table ') ~ target -%}
     {%- set taken = ask(
-        "raw.take_own_views('" ~ target ~ "', statements => array['drop view " ~ target ~ "'])::text"
-    ) if kind == 'v' -%}
+        "raw.take_own_views('" ~ target ~ "', statements => array['" ~ drop ~ "'])::text"
+    ) if kind -%}
     {% do run_query(statement) %}
     {% if taken %}
         {% do run_query("select raw.put_back_views('" ~ taken | replace("'", "''") ~ "')") %}

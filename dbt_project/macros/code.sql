@@ -38,6 +38,20 @@
 {% endmacro %}
 
 
+{#- Whether a model reads raw rows, by itself or through views. -#}
+{% macro reads_raw_rows(node) %}
+    {%- for id in node.depends_on.nodes -%}
+        {%- set below = graph.nodes.get(id, {}) -%}
+        {%- if id in graph.sources and graph.sources[id].name.endswith('_tripdata') -%}
+            {{ return(true) }}
+        {%- elif below.config and below.config.materialized == 'replaced_view' and reads_raw_rows(below) -%}
+            {{ return(true) }}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(false) }}
+{% endmacro %}
+
+
 {% macro name_of_node(node) %}
     {{ return(node.schema ~ '.' ~ node.alias) }}
 {% endmacro %}

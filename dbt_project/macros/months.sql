@@ -58,8 +58,30 @@
         order by dataset, source_month
     {%- endset -%}
     {%- set months = run_query(query).rows -%}
+    {%- do refuse_months_without_raw_rows(relation, months) -%}
     {%- do say_what_is_built_again(relation, months) -%}
     {{ return(months) }}
+{% endmacro %}
+
+
+{#- A month whose raw rows somebody has taken away would be built of nothing, in the place of good rows. -#}
+{% macro refuse_months_without_raw_rows(relation, months) %}
+    {%- set queries = [] -%}
+    {%- for month in months if month.load_id and reads_raw_rows(model) -%}
+        {%- do queries.append(
+            "select '" ~ month.dataset ~ ' ' ~ month.source_month.strftime('%Y-%m') ~ "' as name where not exists ("
+            ~ "select from " ~ source('tlc', month.dataset ~ '_tripdata')
+            ~ " where source_month = '" ~ month.source_month ~ "')"
+        ) -%}
+    {%- endfor -%}
+    {%- if not queries -%} {{ return(none) }} {%- endif -%}
+    {%- set gone = run_query(queries | join(' union all ')).columns[0].values() -%}
+    {%- if gone -%}
+        {{ exceptions.raise_compiler_error(
+            gone | join(', ') ~ ': no raw rows are left to build ' ~ name_of(relation) ~ ' of, which stays as it was. '
+            ~ 'Load again what is gone, as with make run DATASET=' ~ gone[0] | replace(' ', ' MONTH=')
+        ) }}
+    {%- endif -%}
 {% endmacro %}
 
 

@@ -15,7 +15,7 @@
     {% do begin_build(target, turn='keep_turn') %}
     {% do run_query('select raw.drop_leftovers()') %}
     {% do get_assert_columns_equivalent(sql) %}
-    {%- set is_new_shape = shape_is_new(target, ddl) -%}
+    {%- set is_new_shape = shape_is_new(target, ddl, kind='p') -%}
     {%- set months = changed_months(target, is_new_shape or should_full_refresh()) -%}
     {%- set promises = create_shape(target, ddl, on_commit='preserve rows') if is_new_shape else target -%}
 
@@ -92,8 +92,7 @@
     version of this project made, it is made apart, and takes its place at the end.
 -#}
 {% macro parent_of_months(target, ddl) %}
-    {%- set kind = run_query("select relkind::text from pg_class where oid = to_regclass('" ~ target ~ "')") -%}
-    {%- set kind = kind.rows[0][0] if kind.rows else none -%}
+    {%- set kind = kind_of(target) -%}
     {%- if kind == 'p' -%} {{ return(target) }} {%- endif -%}
     {%- set parent = target.incorporate(path={'schema': schema_of_months()}) if kind else target -%}
     {%- set statement -%}

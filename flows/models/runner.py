@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     OnEvent = Callable[[EventMsg], None]
 
 TARGETS = DATA / "dbt"  # what dbt compiles, in a folder for each database
+# dbt reads the environment and has state of its own, of which a process has one: two threads that
+# build, be it in two warehouses, take turns.
+IN_THIS_PROCESS = threading.Lock()
+WAITING = "Another run is building the models; waiting for it"
 LONGEST_WAIT = 20  # seconds for the tasks of dbt's nodes to report to Prefect that they have ended
 KINDS = {"model": "models", "seed": "models", "test": "tests", "unit_test": "tests"}
 
@@ -127,7 +131,7 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
     before, and a person the SQL that failed.
     """
     variables = json.dumps({"trips_table": trips_table()})
-    with one_build_at_a_time(), warehouse_in_environment(warehouse):
+    with one_thread_at_a_time(), one_build_at_a_time(), warehouse_in_environment(warehouse):
         target = TARGETS / str(warehouse.database)
         settings = PrefectDbtSettings(
             project_dir=PROJECT,
@@ -159,6 +163,18 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
 
 
 @contextmanager
+def one_thread_at_a_time() -> Iterator[None]:
+    """Wait until no other thread of this process runs dbt."""
+    if not IN_THIS_PROCESS.acquire(blocking=False):
+        get_run_logger().info(WAITING)
+        IN_THIS_PROCESS.acquire()
+    try:
+        yield
+    finally:
+        IN_THIS_PROCESS.release()
+
+
+@contextmanager
 def one_build_at_a_time() -> Iterator[None]:
     """Wait until no other run builds in the warehouse."""
     with connect() as connection:
@@ -172,7 +188,7 @@ def one_build_at_a_time() -> Iterator[None]:
             if not isinstance(error.orig, LockNotAvailable):
                 raise
             connection.rollback()
-            get_run_logger().info("Another run is building the models; waiting for it")
+            get_run_logger().info(WAITING)
             connection.exec_driver_sql("select raw.take_turns('build')")
         try:
             yield

@@ -119,7 +119,7 @@ class TripFile(ABC):
     def read_through(self) -> Iterator[int]:
         """Read the content to its end, and no row of it; each step is the bytes read so far."""
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes, None, None]:
         """The rows as CSV for COPY, in pieces of about a megabyte that end where a line ends.
 
         They come without a check of their own: where COPY refuses them, take `good_chunks`.

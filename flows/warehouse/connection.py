@@ -1,14 +1,16 @@
 """The warehouse: where it is, the way to connect, and what PostgreSQL's errors mean."""
 
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg2
 from psycopg2.extensions import connection as DriverConnection
-from sqlalchemy import URL, Connection, NullPool, create_engine
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -27,6 +29,7 @@ OLDEST_VERSION = 16  # pg_input_is_valid(), which the casts in dbt rest on, came
 # are all there is: libpq hands no SQLSTATE on. dbt hands on nothing else at any time.
 BUSY = (
     "too many clients",
+    "too many connections",  # of a role, or to a database
     "reserved for",
     "starting up",
     "shutting down",
@@ -64,9 +67,15 @@ PERMANENT_SQLSTATES = {
     "53400": "Raise this limit of the server's for the role of POSTGRES_USER",
     "54011": "A table of PostgreSQL's has at most 1,600 columns",
     "57014": "Run again when nobody cancels it",
+    "P0001": "A trigger in this database, perhaps an event trigger, says so: ask who made it",
     **dict.fromkeys(("25", "28", "3D", "53", "54", "55", "57", "58", "XX"), ""),
 }
+# Not all that asks the warehouse is a task that Prefect tries again: so connecting itself waits for
+# a server that is not ready, for so many seconds, with so long pauses.
+PATIENCE, PAUSE = 20.0, 0.5
 CONNECT_ARGS = {"connect_timeout": 10, "application_name": "nyc-taxi-elt"}
+
+logger = logging.getLogger("prefect.warehouse")
 
 
 class Unreachable(TransientError):
@@ -158,7 +167,9 @@ def warehouse_in_environment(url: URL) -> Iterator[None]:
 def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
     """Connect to the warehouse; without a target, to the one that the settings name.
 
-    The session's settings are those of `flows.environment`, whatever the server's defaults.
+    The session's settings are those of `flows.environment`, whatever the server's defaults. A
+    server that is not ready is waited for, and so is one that has just been there: without a
+    target, `ensure_server` has found it.
 
     Raises:
         Unreachable: no server answers there, or it is not ready.
@@ -173,14 +184,27 @@ def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
         poolclass=NullPool,
         pool_reset_on_return=None,  # it is closed, and if it has died there is nothing to reset
     )
-    try:
-        connection = engine.connect()
-    except DBAPIError as error:
-        raise connection_error(error.orig or error, url) from None
-    with connection:
+    with patiently(engine, url, (*BUSY, *["onnection refused"] * (target is None))) as connection:
         interrupt.connections.add(driver_of(connection))
         check_server(connection, url)
         yield connection
+
+
+def patiently(engine: Engine, url: URL, passing: Sequence[str]) -> Connection:
+    """Connect, as soon as the server's answer has none of these words any more."""
+    gives_up_at = time.monotonic() + PATIENCE
+    is_told = False
+    while True:
+        try:
+            return engine.connect()
+        except DBAPIError as error:
+            failure = connection_error(error.orig or error, url)
+            if time.monotonic() > gives_up_at or not any(word in str(failure) for word in passing):
+                raise failure from None
+        if not is_told:
+            logger.info("%s. Waiting for it", failure)
+            is_told = True
+        time.sleep(PAUSE)
 
 
 def last_value(query: Mapping[str, str | tuple[str, ...]], name: str) -> str | None:

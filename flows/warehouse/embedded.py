@@ -4,6 +4,7 @@ Its data is kept in `postgres` of the data folder, or, where we are root, below
 `/var/lib/nyc-taxi-elt`.
 """
 
+import errno
 import hashlib
 import importlib.metadata
 import logging
@@ -29,6 +30,7 @@ SITE_PACKAGES = Path(str(importlib.metadata.distribution(PACKAGE).locate_file(""
 STATE = Path("/var/lib/nyc-taxi-elt")  # what a service keeps, where we are root
 SERVER_USER = "pgserver"
 SUPERUSER = "nyc_taxi_superuser"
+NO_SPACE = os.strerror(errno.ENOSPC)
 SERVER_SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may have 107 bytes, a project's more
     "password_encryption": "scram-sha-256",
@@ -208,6 +210,8 @@ def run_as_owner(
 
     Its environment is nearly empty: a server would keep our secrets where others can read them.
     """
+    log = next((Path(a) for a in arguments if str(a).endswith("server.log")), None)
+    logged = log.stat().st_size if log and log.exists() else 0
     result = subprocess.run(
         [programs() / program, *arguments],
         cwd="/",
@@ -220,7 +224,12 @@ def run_as_owner(
     )
     if result.returncode:
         output = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
-        log = next((Path(a) for a in arguments if str(a).endswith("server.log")), None)
         if log and log.exists():
-            output = log.read_text(errors="replace").strip().splitlines()
-        raise PipelineError(f"PostgreSQL's {program} failed: {output[-1].strip()}")
+            output = (
+                log.read_bytes()[logged:].decode(errors="replace").strip().splitlines() or output
+            )
+        full = next((line for line in output if NO_SPACE in line), None)
+        advice = f". Make room on the disk of {DATA_DIR} and run again" if full else ""
+        raise PipelineError(
+            f"PostgreSQL's {program} failed: {(full or output[-1]).strip()}{advice}"
+        )

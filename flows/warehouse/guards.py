@@ -3,7 +3,9 @@
 They look at the rows that have been copied, in the transaction that is to swap them in.
 """
 
+import csv
 import re
+from contextlib import closing
 from datetime import date, timedelta
 
 from prefect import get_run_logger
@@ -15,10 +17,11 @@ from flows.parameters import Limits
 from flows.tlc.datasets import DATASETS, KIND_COLUMNS, Dataset, another_datasets
 from flows.tlc.download import SourceFile
 from flows.tlc.formats import TripFile
-from flows.warehouse.staged import Findings, findings
+from flows.warehouse.staged import Findings, findings, is_nothing
 
 ENOUGH_ROWS = 100  # TLC's own 2019-01 begins with eight trips of November
 RIGHT_MONTH = "Give the right month"
+FIRST_ROWS = 1_000
 MOST = 0.5  # of fewer rows than that, one odd one is a large share
 FEW_TURNED = 0.05  # a few trips are always of other months
 HOURS = 4  # that New York is behind UTC, at least
@@ -38,13 +41,48 @@ HOW_TO_WRITE = {
 }
 FEW = 0.2  # the share of rows that may have another dataset's bases
 BASE_COLUMNS = ("dispatching_base_num", "dispatching_base_number", "dispatchbasenum")
-# What stands in the place of a value that is not there, in lower case.
-NOTHING = ["", "0", "0.0", "-", "na", "n/a", "<na>", "nan", "none", "null", r"\n"]
+AROUND = " \t\r\"'\\="  # what may be around a value, as dbt's macro `bare` takes it away
+# Whether a value says nothing: exports of a table of several datasets have zeros in some columns.
+SAYS_NOTHING = SQL("({} or value in ('0', '0.0'))").format(is_nothing("value"))
 # A dataset's name as a value, in lower case: `green`, `green taxi`, `x/green_tripdata_2019-03.csv`.
 NAMED = (
     r"^(?:.*[/\\])?(" + "|".join(sorted(DATASETS, key=len, reverse=True)) + ")"
     r"(?:[ _-]?(?:taxi|cab|trip|tripdata)s?(?:[ _.-].*)?)?$"
 )
+
+
+def refuse_other_columns(dataset: Dataset, trips: TripFile) -> None:
+    """Raise a `PipelineError` if a file lacks what the dataset's have, or is another dataset's.
+
+    Which one its columns may not tell, where its first rows do.
+    """
+    known = dataset.known_by(trips.columns)
+    if known is not dataset and not dataset.bases:
+        raise another_datasets(trips.header, told_by_bases(trips) or known)
+    dataset.require_columns(trips.columns, trips.header)
+
+
+def told_by_bases(trips: TripFile) -> Dataset | None:
+    """The dataset whose bases dispatch most of a file's first trips, if there is one."""
+    base = base_column(trips.columns)
+    if base is None:
+        return None
+    with closing(trips.chunks()) as chunks:
+        lines = next(chunks, b"").decode(errors="replace").splitlines()[:FIRST_ROWS]
+    at = trips.columns.index(base)
+    bases = [row[at].strip(AROUND).upper() for row in csv.reader(lines) if len(row) > at]
+    for one in DATASETS.values():
+        if sum(name in one.bases for name in bases) > MOST * len(bases):
+            return one
+    return None
+
+
+def base_column(columns: list[str]) -> str | None:
+    """The column that has the number of the base that dispatches a trip; None where there is none.
+
+    It may be there twice, and one of them empty: in 2018 the second one, as TLC has it.
+    """
+    return next((name for name in columns if name in BASE_COLUMNS), None)
 
 
 def refuse_other_datasets(
@@ -76,8 +114,9 @@ def refuse_values_of(
     """Raise a `PipelineError` if rows have a value in a column of another dataset."""
     run(
         cursor,
-        "select count(*) filter (where lower(btrim({})) <> all({})), count(*) from {}",
-        *(Identifier(column), Literal(NOTHING), fresh),
+        "select count(*) filter (where not {}), count(*)"
+        " from (select btrim({}) as value from {}) as given",
+        *(SAYS_NOTHING, Identifier(column), fresh),
     )
     [(filled, rows)] = cursor.fetchall()
     if filled:
@@ -95,13 +134,16 @@ def refuse_other_names(
     says_which = column in KIND_COLUMNS
     run(
         cursor,
-        "select distinct left(value, 40) from (select lower(btrim({})) as value from {}) as given"
-        " where value <> all({}) and ({} or value ~ {}) order by 1 limit 6",
-        *(Identifier(column), fresh, Literal(NOTHING), Literal(says_which), Literal(NAMED)),
+        "select distinct left(value, 40) from (select lower(btrim({}, {})) as value from {})"
+        " as given where not {} and ({} or value ~ {}) order by 1 limit 6",
+        *(Identifier(column), Literal(AROUND), fresh, SAYS_NOTHING),
+        *(Literal(says_which), Literal(NAMED)),
     )
     values = [value for (value,) in cursor]
     names = {found[1] for value in values if (found := re.match(NAMED, value))}
-    if names - {dataset.name} or (says_which and len(values) > 1):
+    # Codes such as `y` and `g`, or `1` and `2`, say it too; `sedan` and `suv` don't.
+    are_several = says_which and len(values) > 1 and (names or len(min(values, key=len)) <= 2)
+    if names - {dataset.name} or are_several:
         raise PipelineError(
             f"{file.source}: by its column {column!r} ({', '.join(values)}) not all of its trips "
             f"are {dataset.name} ones. Give a file of one dataset's trips, or leave that column "
@@ -122,16 +164,16 @@ def refuse_other_bases(
     Some copies have high-volume trips in the columns of the other for-hire vehicles: they lack the
     licence, and nothing but the bases' numbers tells them apart.
     """
-    base = next((name for name in columns if name in BASE_COLUMNS), None)
+    base = base_column(columns)
     for known in DATASETS.values():
         is_told = bool(set(known.signs) & set(columns)) or month < known.first_month
         if not known.bases or base is None or is_told:
             continue
         run(
             cursor,
-            "select coalesce(avg((upper(btrim({})) = any({}))::int), 0)::float8"
+            "select coalesce(avg((upper(btrim({}, {})) = any({}))::int), 0)::float8"
             " from {} tablesample system (raw.sample_percent({})) repeatable (1)",
-            *(Identifier(base), Literal([*known.bases])),
+            *(Identifier(base), Literal(AROUND), Literal([*known.bases])),
             *(fresh, Literal(fresh.as_string(cursor))),
         )
         [(share,)] = cursor.fetchall()

@@ -25,11 +25,16 @@ from flows.errors import RETRIES, PipelineError, first_line, is_url
 from flows.interrupt import hidden_signal
 from flows.parameters import Limits
 from flows.progress import ONLY_LOG, Advance, progress, reporting
-from flows.tlc.datasets import Dataset
+from flows.tlc.datasets import DATASETS, Dataset
 from flows.tlc.download import SourceFile, refuse_size
 from flows.tlc.formats import TripFile, open_trip_file
 from flows.warehouse.connection import connect, driver_of, explained
-from flows.warehouse.guards import refuse_odd_values, refuse_other_datasets, run
+from flows.warehouse.guards import (
+    refuse_odd_values,
+    refuse_other_columns,
+    refuse_other_datasets,
+    run,
+)
 from flows.warehouse.schema import OWN_COLUMNS, prepare
 
 LIMIT = "warehouse-loads"  # Prefect's global concurrency limit on loads
@@ -66,15 +71,22 @@ class CopyRefused(PipelineError):
     """PostgreSQL rejects the file as it is: some of its lines are not rows."""
 
 
-LATEST_LOADS = (
-    "select distinct on (source_month) dataset, source_month, row_count, malformed_lines, sha256,"
-    " is_sample, bytes, etag, last_modified, source from raw.loads"
-    " where dataset = %s and source_month = any(%s::date[]) is not false"
-    # Not of a month whose partition somebody has dropped.
-    " and to_regclass(format('raw.%%I', dataset || to_char(source_month, '\"_tripdata_\"YYYY_MM')))"
-    " is not null"
-    " order by source_month, load_id desc"
-)
+# Without a month of which somebody has dropped or emptied the partition. `limit 1` has PostgreSQL
+# look up one row of each month, where it may read them all to join them.
+LATEST_LOADS = """
+select dataset, source_month, row_count, malformed_lines, sha256, is_sample, bytes, etag,
+    last_modified, source
+from (
+    select distinct on (source_month) *
+    from raw.loads
+    where dataset = %s and source_month = any(%s::date[]) is not false
+    order by source_month, load_id desc
+) as latest
+cross join lateral (
+    select from raw.{} as raw_rows where raw_rows.source_month = latest.source_month limit 1
+) as is_there
+order by source_month
+"""
 
 
 def latest_loads(dataset: str) -> dict[date, Load]:
@@ -82,15 +94,16 @@ def latest_loads(dataset: str) -> dict[date, Load]:
     with connect() as connection:
         if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
             return {}
-        found = connection.exec_driver_sql(LATEST_LOADS, (dataset, None))
+        query = LATEST_LOADS.format(DATASETS[dataset].raw_table)
+        found = connection.exec_driver_sql(query, (dataset, None))
         loads = [Load(*row) for row in found]
     return {load.month: load for load in loads}
 
 
-def is_anything_loaded() -> bool:
-    """Whether there is a month to build models of."""
+def loaded_datasets() -> set[str]:
+    """The names of the datasets of which there is a month to build models of."""
     with connect() as connection:
-        return bool(connection.exec_driver_sql("select exists (select from raw.loads)").scalar())
+        return {*connection.exec_driver_sql("select distinct dataset from raw.loads").scalars()}
 
 
 @materialize(
@@ -125,7 +138,7 @@ def load(
     """
     where = f"{dataset.name} {month:%Y-%m}"
     with open_trip_file(file.path, file.source) as trips, slot(), connect() as warehouse:
-        dataset.require_columns(trips.columns, trips.header)
+        refuse_other_columns(dataset, trips)
         connection = driver_of(warehouse)
         try:
             with connection, connection.cursor() as cursor:
@@ -248,7 +261,7 @@ def dropped_on_failure(connection: DriverConnection) -> Iterator[None]:
 
 def latest_load(cursor: Cursor, dataset: Dataset, month: date) -> Load | None:
     """The load that the month is of, where it is loaded."""
-    cursor.execute(LATEST_LOADS, [dataset.name, [month]])
+    cursor.execute(LATEST_LOADS.format(dataset.raw_table), [dataset.name, [month]])
     found = cursor.fetchone()
     return Load(*found) if found else None
 

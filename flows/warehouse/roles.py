@@ -14,7 +14,7 @@ import logging
 import secrets
 import sys
 
-from psycopg2.errors import InsufficientPrivilege
+from psycopg2.errors import InsufficientPrivilege, RaiseException
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 from psycopg2.sql import SQL, Identifier, Literal
@@ -76,7 +76,7 @@ def ensure_analyst(connection: Connection) -> None:
             )
             for (grant,) in cursor.fetchall():
                 cursor.execute(grant)
-    except InsufficientPrivilege as error:
+    except (InsufficientPrivilege, RaiseException) as error:  # by an event trigger, too
         logger.info("No role %s, so only the owner reads the marts: %s", ANALYST, first_line(error))
 
 

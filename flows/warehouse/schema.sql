@@ -809,7 +809,9 @@ begin
         inner join pg_rewrite as rule
             on dependency.objid = rule.oid and dependency.classid = 'pg_rewrite'::regclass
         inner join pg_class on pg_class.oid = rule.ev_class and pg_class.relkind = 'v'
-        where dependency.refclassid = 'pg_class'::regclass and dependency.refobjid = old
+        where
+            dependency.refclassid = 'pg_class'::regclass and dependency.refobjid = old
+            and rule.ev_class <> old  -- a view's own rule
     ) as found;
     execute format('alter table %s rename to %I', old, left(name, 50) || '_replaced');
     execute format('alter table %s set schema %I', fresh, home);

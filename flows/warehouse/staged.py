@@ -134,6 +134,17 @@ def staged(model: str, rows: str = "") -> str:
     return template.render(source=lambda *_: rows, ref=lambda name: f"({staged(name)})")
 
 
+@cache
+def is_nothing(text: str) -> SQL:
+    """A condition: whether a text stands in the place of a value that is not there, as dbt sees it.
+
+    Args:
+        text: The text's expression in SQL.
+    """
+    template = JINJA.from_string("".join(part.read_text() for part in RULES))
+    return SQL(template.module.is_nothing(text))  # type: ignore[attr-defined]
+
+
 def rows_of(seed: Path) -> str:
     """A seed's rows as a query; all of its columns are text."""
     with seed.open(newline="", encoding="utf-8") as file:

@@ -10,6 +10,7 @@ import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import load_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up import ERAS, HEADER, OTHER_ERAS, trips_of, write
@@ -17,6 +18,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extras import execute_values
 from psycopg2.sql import SQL, Identifier
 
+from flows.build import build
 from flows.tlc.datasets import DATASETS
 from flows.tlc.formats import open_trip_file
 from flows.tlc.plain import Plainness
@@ -135,11 +137,9 @@ def raw_rows(cursor, dataset: str, header: list[str], rows: Iterable[list[str | 
     """Put rows into a table as the loader does; returns a query for it with all raw columns."""
     known = DATASETS[dataset].columns
     cursor.execute("drop table if exists pg_temp.given")
-    cursor.execute(
-        SQL(
-            "create temp table given (source_month date, load_id bigint, source_row int, {})"
-        ).format(SQL(", ").join([SQL("{} text").format(Identifier(name)) for name in known]))
-    )
+    columns = [SQL(f"{name} {kind}") for name, kind in OWN_COLUMNS.items()]
+    columns += [SQL("{} text").format(Identifier(name)) for name in known]
+    cursor.execute(SQL("create temporary table given ({})").format(SQL(", ").join(columns)))
     execute_values(
         cursor,
         SQL("insert into given (source_month, load_id, source_row, {}) values %s").format(
@@ -254,3 +254,18 @@ def prepared(database) -> Iterator[Connection]:
             prepare(cursor)
         yield driver
         driver.rollback()
+
+
+def test_a_month_that_only_seemed_plain_is_looked_at(january, query, tmp_path, caplog):
+    path = tmp_path / "february.csv"
+    rows = [ROW.replace("2021-01-01", "2021-02-01")] * 150
+    rows += [rows[0].replace("2021-02-01 00:36", "2021-02-30 00:36")]
+    path.write_text("\n".join([HEADER, *rows]))
+    load_file(path, date(2021, 2, 1))
+    assert query("select is_plain from raw.loads order by load_id") == [(True,), (True,)]
+    build()
+    assert (
+        "2021-02: each value is looked at, since date/time field value out of range" in caplog.text
+    )
+    counts = "select trips, rejected_trips from trip_accounting where source_month = '2021-02-01'"
+    assert query(counts) == [(150, 1)]

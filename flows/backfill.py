@@ -116,7 +116,7 @@ from flows.tlc.datasets import DatasetMonth
 
 LAND = "land/land"
 MOST_WAITED_FOR = 32  # months that are in the work pool at a time
-MOST_LOST = 3  # workers that a month may lose
+PAUSES = RETRIES["retry_delay_seconds"]  # before a month whose worker was lost is tried again
 POLL_SECONDS = 3
 BEGUN = (StateType.PENDING, StateType.RUNNING)
 PATIENCE_SECONDS = 60  # until we say that no worker takes a month, and then each time
@@ -196,10 +196,11 @@ def land_on_a_worker(wanted: DatasetMonth, parameters: dict[str, object]) -> Non
         reason = re.sub(r"^Flow run encountered an exception: \w+: ", "", state.message or "")
         if not state.is_crashed():
             raise PipelineError(reason or state.name)
+        if lost == len(PAUSES):
+            raise PipelineError(f"its run has crashed {lost + 1} times: {reason}")
+        get_run_logger().warning("%s: its run has crashed (%s). Trying again", wanted, reason)
+        time.sleep(PAUSES[lost])
         lost += 1
-        if lost > MOST_LOST:
-            raise PipelineError(f"its worker was lost, {lost} times. {reason}")
-        get_run_logger().warning("%s: its worker was lost. %s. Trying again", wanted, reason)
 
 
 def final_state(run: UUID) -> State[Any]:

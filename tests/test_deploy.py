@@ -2,6 +2,7 @@
 
 import tomllib
 
+
 import pytest
 from conftest import one_at_a_time, point_to, wait_until
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -105,6 +106,13 @@ def test_one_backfill_runs_at_a_time_and_the_others_wait(deployed):
     assert limit["limit"] == 1
     options = deployed["backfill/backfill"]["concurrency_options"]
     assert options["collision_strategy"] == "ENQUEUE"
+
+
+def test_the_server_deletes_old_events_and_runs(http):
+    """Of each run there are some two megabytes while its events are there."""
+    services = http.get("/admin/settings").raise_for_status().json()["server"]["services"]
+    assert set(services["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
+    assert services["db_vacuum"]["retention_period"] == "P90D"
 
 
 @pytest.mark.usefixtures("deployed")

@@ -244,6 +244,12 @@ def test_who_has_no_credential_and_a_page_of_another_origin_are_refused(served, 
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_the_pages_call_the_server_that_they_come_from(served):
+    """Also through a tunnel with another port, or as localhost."""
+    settings = httpx.get(f"http://127.0.0.1:{served.port}/ui-settings").json()
+    assert settings["api_url"] == "/api"
+
+
 def test_two_copies_that_are_served_share_nothing(two_served, another):
     one, other = two_served
     secret = ("PREFECT_API_AUTH_STRING", "POSTGRES_PASSWORD", "POSTGRES_PREFECT_PASSWORD")

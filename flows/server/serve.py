@@ -154,6 +154,7 @@ def settings_of_the_server(port: int) -> dict[str, str]:
     settings = {
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
+        "PREFECT_SERVER_UI_API_URL": "/api",  # whatever name or tunnel leads to the pages
     }
     if "PREFECT_SERVER_DATABASE_CONNECTION_URL" in os.environ:
         return settings

@@ -2,7 +2,6 @@
 
 import tomllib
 
-
 import pytest
 from conftest import one_at_a_time, point_to, wait_until
 from prefect.blocks.notifications import CustomWebhookNotificationBlock

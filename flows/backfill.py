@@ -48,9 +48,10 @@ def land_what_is_missing(
             else yellow.
 
     Raises:
-        PipelineError: a month has failed, or a model or a test.
+        PipelineError: a month has failed, or a model or a test; or workers can't be told.
     """
     request = Request.resolve(today(), datasets, months, source)
+    refuse_without_deployments()
     prepare_warehouse()
     missing = months_missing(request, force)
     get_run_logger().info("%s of %s months are missing", len(missing), len(request.months))
@@ -101,6 +102,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.futures import wait
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -120,6 +122,22 @@ PAUSES = RETRIES["retry_delay_seconds"]  # before a month whose worker was lost 
 POLL_SECONDS = 3
 BEGUN = (StateType.PENDING, StateType.RUNNING)
 PATIENCE_SECONDS = 60  # until we say that no worker takes a month, and then each time
+
+
+def refuse_without_deployments() -> None:
+    """Raise if Prefect's server has no deployment that lands a month; a temporary one has none.
+
+    Raises:
+        PipelineError: it has none.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_deployment_by_name(LAND)
+        except ObjectNotFound:
+            raise PipelineError(
+                f"workers land the months of a backfill, as runs of {LAND}, and this Prefect "
+                "server has no such deployment: `make serve` starts one, with a worker"
+            ) from None
 
 
 def months_missing(request: Request, force: bool) -> list[DatasetMonth]:
@@ -155,7 +173,7 @@ def why_none_begins() -> str:
         return f"the work pool {pool} has no worker. Start one with `make worker`"
     return (
         f"the workers of {pool} have no free place (this backfill takes one, if a worker runs it), "
-        "or the pool is paused. Start another with `make worker`"
+        "or the pool is paused or at its limit. Start another with `make worker`"
     )
 
 

@@ -194,21 +194,17 @@ def start_temporary_server() -> None:
 def end_orphans() -> int:
     """End the temporary servers of runs of this folder that were killed; returns how many.
 
-    Each takes 260 MB. Ours are those whose environment says which run has started them, with this
-    folder's Prefect; an orphan has another process for a parent by now.
+    Each takes 260 MB. Ours are those of this environment's Python that know which run has started
+    them; an orphan has another process for a parent by now.
     """
     import psutil
 
-    home, orphans = os.environ.get("PREFECT_HOME"), []
+    orphans = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            environment = process.environ()
-            if (
-                (run := environment.get(STARTED_BY))
-                and environment.get("PREFECT__SERVER_EPHEMERAL")
-                and environment.get("PREFECT_HOME") == home
-                and process.ppid() != int(run)
-            ):
+            is_ours = process.cmdline()[:3] == [sys.executable, "-m", "uvicorn"]
+            run = process.environ().get(STARTED_BY) if is_ours else None
+            if run and process.ppid() != int(run):
                 process.terminate()
                 orphans.append(process)
     for process in psutil.wait_procs(orphans, timeout=5)[1]:

@@ -1,8 +1,10 @@
 """A backfill over two workers, one of which is killed, with a month whose file is broken."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -24,6 +26,7 @@ from prefect import flow
 from prefect.futures import wait
 
 from flows.backfill import backfill, land_on_a_worker, why_none_begins
+from flows.settings import ROOT
 from flows.tlc.datasets import DATASETS, DatasetMonth
 
 pytestmark = pytest.mark.timeout(600)  # two workers and ten runs
@@ -246,3 +249,16 @@ def test_a_backfill_whose_months_no_worker_takes_says_why(
     said = [line for line in result(60) if line]
     assert said
     assert all(line.startswith(reason) for line in said)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_backfill_without_deployments_is_one_clear_line(tmp_path):
+    """As from a command line where nothing is served: Prefect's server is a temporary one."""
+    command = [sys.executable, "-m", "flows.backfill", "--months", "2020-02", "--source", "sample"]
+    alone = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
+    result = subprocess.run(
+        command, cwd=ROOT, env=os.environ | alone, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: workers land the months of a backfill, as runs of land")
+    assert result.stderr.count("\n") == 1

@@ -125,10 +125,9 @@ def test_while_the_temporary_prefect_server_starts(start, tmp_path):
     assert interrupt(run) == f"{MESSAGE}\n"
 
 
-def test_the_temporary_server_of_a_killed_run_is_ended_and_no_other(start, tmp_path, monkeypatch):
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+def test_the_temporary_server_of_a_killed_run_is_ended_and_no_other(start, tmp_path):
     with slow_site(made_up_month(JANUARY, 5_000).read_bytes(), piece=1, pause=0.1) as url:
-        run = start(*elt("--source", url), PREFECT_API_URL="")
+        run = start(*elt("--source", url), PREFECT_API_URL="", PREFECT_HOME=str(tmp_path))
         wait_until(lambda: has_child(run, "uvicorn"), 60)
         [server] = [c for c in psutil.Process(run.pid).children() if "uvicorn" in c.cmdline()]
         assert end_orphans() == 0

@@ -48,9 +48,10 @@ def land_what_is_missing(
             else yellow.
 
     Raises:
-        PipelineError: a month has failed, or a model or a test.
+        PipelineError: a month has failed, or a model or a test; or workers can't be told.
     """
     request = Request.resolve(today(), datasets, months, source)
+    refuse_without_deployments()
     prepare_warehouse()
     missing = months_missing(request, force)
     get_run_logger().info("%s of %s months are missing", len(missing), len(request.months))
@@ -61,7 +62,10 @@ def land_what_is_missing(
         "limits": limits.model_dump(),
     }
     runs = land_on_a_worker.map(missing, unmapped(parameters))
-    runs.wait()
+    while wait([*runs], PATIENCE_SECONDS).not_done:
+        if reason := why_none_begins():
+            get_run_logger().warning("no month is being landed: %s", reason)
+    runs.wait()  # fetches their states
     failures: dict[str, Exception] = {
         str(month): run.state.result(raise_on_failure=False)
         for month, run in zip(missing, runs, strict=True)
@@ -82,24 +86,58 @@ if __name__ == "__main__":  # here: to refuse a wrong word takes none of the imp
     cli.run(land_what_is_missing, reads_files=False)
 
 import re
+import time
+from itertools import count
 from typing import Any
+from uuid import UUID
 
 from prefect import State, flow, get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import wait
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.alerts import alert
 from flows.build import build_if_needed
-from flows.errors import RETRIES, PipelineError, TransientError
+from flows.errors import RETRIES, PipelineError
 from flows.land import error_of, reason_of, save_failures
 from flows.plan import new_or_changed, present_loads
 from flows.prepare import prepare_warehouse
 from flows.report.summary import Summary, sum_up
 from flows.tlc.datasets import DatasetMonth
 
+LAND = "land/land"
 MOST_WAITED_FOR = 32  # months that are in the work pool at a time
+PAUSES = RETRIES["retry_delay_seconds"]  # before a month whose worker was lost is tried again
 POLL_SECONDS = 3
+BEGUN = (StateType.PENDING, StateType.RUNNING)
+PATIENCE_SECONDS = 60  # until we say that no worker takes a month, and then each time
+
+
+def refuse_without_deployments() -> None:
+    """Raise if Prefect's server has no deployment that lands a month; a temporary one has none.
+
+    Raises:
+        PipelineError: it has none.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_deployment_by_name(LAND)
+        except ObjectNotFound:
+            raise PipelineError(
+                f"workers land the months of a backfill, as runs of {LAND}, and this Prefect "
+                "server has no such deployment: `make serve` starts one, with a worker"
+            ) from None
 
 
 def months_missing(request: Request, force: bool) -> list[DatasetMonth]:
@@ -116,6 +154,29 @@ def months_missing(request: Request, force: bool) -> list[DatasetMonth]:
     ]
 
 
+def why_none_begins() -> str:
+    """Why no worker lands a month of this backfill, and what to do; empty, if one does.
+
+    A backfill takes a place of a worker itself: with a single place it would wait for ever.
+    """
+    parts = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(flow_run.get_id() or "")]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, *BEGUN])),
+    )
+    with get_client(sync_client=True) as client:
+        states = {run.state_type for run in client.read_flow_runs(flow_run_filter=parts)}
+        if states != {StateType.SCHEDULED}:
+            return ""
+        pool = client.read_deployment_by_name(LAND).work_pool_name or ""
+        workers = client.read_workers_for_work_pool(pool)
+    if not any(worker.status == "ONLINE" for worker in workers):
+        return f"the work pool {pool} has no worker. Start one with `make worker`"
+    return (
+        f"the workers of {pool} have no free place (this backfill takes one, if a worker runs it), "
+        "or the pool is paused or at its limit. Start another with `make worker`"
+    )
+
+
 @task(
     name="land on a worker",
     task_run_name="land {wanted} on a worker",
@@ -123,27 +184,49 @@ def months_missing(request: Request, force: bool) -> list[DatasetMonth]:
     **RETRIES,
 )
 def land_on_a_worker(wanted: DatasetMonth, parameters: dict[str, object]) -> None:
-    """Have a free worker land a month, and wait for it.
+    """Have a free worker land a month, and wait for it; if it is lost, another one.
+
+    A task or a backfill that is tried again finds the run that it has made before, and waits for
+    that.
 
     Raises:
-        TransientError: the worker was lost before it had finished.
-        PipelineError: the month can't be landed.
+        PipelineError: the month can't be landed, or its workers were lost.
     """
-    run: Any = run_deployment(
-        "land/land",
-        parameters={
-            "month": wanted.month.isoformat(),
-            "dataset": wanted.dataset.name,
-            **parameters,
-        },
-        flow_run_name=f"land {wanted}",
-        poll_interval=POLL_SECONDS,
-    )
-    reason = re.sub(r"^Flow run encountered an exception: \w+: ", "", run.state.message or "")
-    if run.state.is_crashed():
-        raise TransientError(f"its worker was lost. {reason}")
-    if not run.state.is_completed():
-        raise PipelineError(reason or run.state.name)
+    lost = 0
+    for attempt in count(1):
+        run: Any = run_deployment(
+            LAND,
+            parameters={
+                "month": wanted.month.isoformat(),
+                "dataset": wanted.dataset.name,
+                **parameters,
+            },
+            flow_run_name=f"land {wanted}",
+            idempotency_key=f"{flow_run.get_id()} {wanted} {attempt}",
+            timeout=0,
+        )
+        was_over = run.state.is_final()
+        state = run.state if was_over else final_state(run.id)
+        if state.is_completed():
+            return
+        if was_over:  # an earlier try's
+            continue
+        reason = re.sub(r"^Flow run encountered an exception: \w+: ", "", state.message or "")
+        if not state.is_crashed():
+            raise PipelineError(reason or state.name)
+        if lost == len(PAUSES):
+            raise PipelineError(f"its run has crashed {lost + 1} times: {reason}")
+        get_run_logger().warning("%s: its run has crashed (%s). Trying again", wanted, reason)
+        time.sleep(PAUSES[lost])
+        lost += 1
+
+
+def final_state(run: UUID) -> State[Any]:
+    """Wait until a run is over; returns the state that it ends in."""
+    with get_client(sync_client=True) as client:
+        while not (state := client.read_flow_run(run).state) or not state.is_final():
+            time.sleep(POLL_SECONDS)
+    return state
 
 
 backfill = flow(

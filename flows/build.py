@@ -1,6 +1,5 @@
 """Build: `dbt build`, each model and each test as a task of its own in Prefect."""
 
-import logging
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy.exc import DBAPIError
 
-from flows.alerts import alert
+from flows.alerts import alert, alert_of_stale_data
 from flows.errors import RETRIES, PipelineError, first_line
 from flows.models.failures import explain_node, failure
 from flows.models.state import Build, fingerprint, is_up_to_date, remember_build, trips_table
@@ -102,7 +101,7 @@ def dbt_build(full_refresh: bool) -> "list[NodeResult]":
 
 @task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE)
 def check_freshness() -> None:
-    """Log how old each dataset's data are; as a warning, where `dbt source freshness` would warn.
+    """Log how old each dataset's data are; as a warning and an alert, where dbt would warn.
 
     It asks as dbt does, with the query and the limit of the sources' file, without importing dbt.
     A query that fails is a warning, and fails no run.
@@ -121,13 +120,14 @@ def check_freshness() -> None:
                 given = {"this": table, "source_node": {"freshness": freshness}}
                 as_of = connection.exec_driver_sql(query.render(given)).scalar_one()
                 is_stale = datetime.now(UTC) - as_of > limit
-                get_run_logger().log(
-                    logging.WARNING if is_stale else logging.INFO,
-                    "freshness: the newest month of %s is %s%s",
-                    *(name, f"{newest:%Y-%m}"),
+                message = f"the newest month of {name} is {newest:%Y-%m}" + (
                     ", and the next ones are overdue: see what there is with "
-                    f"make plan DATASET={name} MONTH=latest" * is_stale,
-                    extra={} if is_stale else ONLY_LOG,
+                    f"make plan DATASET={name} MONTH=latest" * is_stale
                 )
+                if is_stale:
+                    get_run_logger().warning("freshness: %s", message)
+                    alert_of_stale_data(name, newest, message)
+                else:
+                    get_run_logger().info("freshness: %s", message, extra=ONLY_LOG)
     except (DBAPIError, PipelineError) as error:
         get_run_logger().warning("freshness can't be told: %s", first_line(error))

@@ -59,7 +59,10 @@ def is_prefect_away(error: object) -> bool:
     Our own requests never end in httpx's errors: `fetch` makes `PipelineError`s of them.
     """
     import httpx
+    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
+    if isinstance(error, ConcurrencySlotAcquisitionError):
+        error = error.__cause__
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500
     return isinstance(error, httpx.TransportError)

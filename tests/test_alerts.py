@@ -46,7 +46,7 @@ def failing() -> None:
 
 
 def lines_of(caplog) -> list[dict]:
-    return [json.loads(r.message) for r in caplog.records if r.name == "prefect.alerts"]
+    return [json.loads(r.message) for r in caplog.records if r.name == "prefect.flow_runs.alerts"]
 
 
 def test_a_failed_run_is_one_structured_line_and_one_notification(received, caplog):

@@ -1,9 +1,12 @@
 """A backfill over two workers, one of which is killed, with a month whose file is broken."""
 
 import json
+import os
 import re
 import subprocess
-import threading
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from types import SimpleNamespace
 
@@ -19,8 +22,11 @@ from conftest import (
     warehouse_to_build,
 )
 from made_up import made_up_month
+from prefect import flow
+from prefect.futures import wait
 
-from flows.backfill import backfill, land_on_a_worker
+from flows.backfill import backfill, land_on_a_worker, why_none_begins
+from flows.settings import ROOT
 from flows.tlc.datasets import DATASETS, DatasetMonth
 
 pytestmark = pytest.mark.timeout(600)  # two workers and ten runs
@@ -163,27 +169,96 @@ def test_every_month_is_there_once_although_a_worker_was_killed(backfilled):
     assert run_query(backfilled.database, twice) == []
 
 
-def test_a_month_whose_run_is_lost_is_tried_again(backfilled, api, http, monkeypatch):
-    """The run is set to Crashed as the automation does it; no worker is there to take it."""
-    monkeypatch.setattr(land_on_a_worker, "retry_delay_seconds", [0, 0, 0])
-    lost_one = {
-        "name": {"any_": ["land yellow 2020-01"]},
-        "state": {"type": {"any_": ["SCHEDULED"]}},
-    }
-    handled = []
+JANUARY = DatasetMonth(DATASETS["yellow"], MONTHS[0])
 
-    def answer(state: str) -> None:
-        wait_until(lambda: api("flow_runs", flow_runs=lost_one), 30)
-        [run] = api("flow_runs", flow_runs=lost_one)
-        forced = {"state": {"type": state}, "force": True}
-        http.post(f"/flow_runs/{run['id']}/set_state", json=forced).raise_for_status()
-        handled.append(run["id"])
 
-    january = DatasetMonth(DATASETS["yellow"], MONTHS[0])
-    waiting = threading.Thread(target=land_on_a_worker, args=(january, {"source": "sample"}))
-    waiting.start()
+@flow
+def land_january(times: int = 1) -> list[str]:
+    """As a backfill does; returns why no worker takes it."""
+    runs = [land_on_a_worker.submit(JANUARY, {"source": "sample"}) for _ in range(times)]
+    reasons = []
+    while wait(runs, 1).not_done:
+        reasons.append(why_none_begins())
+    for run in runs:
+        run.result()
+    return reasons
+
+
+@pytest.fixture
+def answer(backfilled, api, http):
+    """Have runs of January end, of which no worker is there to take one; notes them."""
+    noted = []
+
+    def end(state: str) -> None:
+        waiting = {
+            "name": {"any_": ["land yellow 2020-01"]},
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+        }
+        wait_until(lambda: api("flow_runs", flow_runs=waiting), 30)
+        time.sleep(3)
+        for run in api("flow_runs", flow_runs=waiting):
+            forced = {"state": {"type": state}, "force": True}
+            http.post(f"/flow_runs/{run['id']}/set_state", json=forced).raise_for_status()
+            noted.append(run["id"])
+
+    end.noted = noted
+    return end
+
+
+@pytest.fixture
+def in_background():
+    """Start a function in a thread; returns what waits for its result."""
+    with ThreadPoolExecutor() as pool:
+        yield lambda *call: pool.submit(*call).result
+
+
+def test_a_month_whose_run_is_lost_is_tried_again(answer, in_background):
+    """The run is set to Crashed as the automation does it."""
+    result = in_background(land_january)
     answer("CRASHED")
     answer("COMPLETED")
-    waiting.join(30)
-    assert not waiting.is_alive()
-    assert len(set(handled)) == 2
+    result(60)
+    assert len(set(answer.noted)) == 2
+
+
+def test_a_task_that_is_tried_again_waits_for_the_run_that_it_has_made(answer, in_background):
+    """As when Prefect's server is away in the middle, or a backfill is retried in the pages."""
+    result = in_background(land_january, 2)
+    answer("COMPLETED")
+    result(60)
+    assert len(answer.noted) == 1
+
+
+@pytest.mark.parametrize(
+    ("workers", "reason"),
+    [
+        ([], "the work pool nyc-taxi has no worker. Start one with `make worker`"),
+        (["busy"], "the workers of nyc-taxi have no free place (this backfill takes one, if a"),
+    ],
+)
+def test_a_backfill_whose_months_no_worker_takes_says_why(
+    answer, in_background, http, workers, reason
+):
+    pool = "/work_pools/nyc-taxi/workers"
+    for worker in http.post(f"{pool}/filter", json={}).json():
+        http.delete(f"{pool}/{worker['name']}").raise_for_status()
+    for worker in workers:
+        http.post(f"{pool}/heartbeat", json={"name": worker}).raise_for_status()
+    result = in_background(land_january)
+    answer("COMPLETED")
+    said = [line for line in result(60) if line]
+    assert said
+    assert all(line.startswith(reason) for line in said)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_backfill_without_deployments_is_one_clear_line(tmp_path):
+    """As from a command line where nothing is served: Prefect's server is a temporary one."""
+    command = [sys.executable, "-m", "flows.backfill", "--months", "2020-02", "--source", "sample"]
+    alone = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
+    result = subprocess.run(
+        command, cwd=ROOT, env=os.environ | alone, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: workers land the months of a backfill, as runs of land")
+    assert result.stderr.count("\n") == 1

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 from conftest import one_at_a_time, point_to, wait_until
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
 
 from flows.backfill import backfill
 from flows.build import build
@@ -106,10 +107,18 @@ def test_one_backfill_runs_at_a_time_and_the_others_wait(deployed):
     assert options["collision_strategy"] == "ENQUEUE"
 
 
+def test_the_server_deletes_old_events_and_runs(http):
+    """Of each run there are some two megabytes while its events are there."""
+    services = http.get("/admin/settings").raise_for_status().json()["server"]["services"]
+    assert set(services["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
+    assert services["db_vacuum"]["retention_period"] == "P90D"
+
+
 @pytest.mark.usefixtures("deployed")
 def test_nothing_is_there_twice(api):
-    assert [automation["name"] for automation in api("automations")] == [
-        "nyc-taxi: runs whose worker was lost"
+    assert sorted(automation["name"] for automation in api("automations")) == [
+        "nyc-taxi: alerts of crashed runs",
+        "nyc-taxi: runs whose worker was lost",
     ]
     limits = [limit["name"] for limit in api("v2/concurrency_limits")]
     assert limits.count("warehouse-loads") == 1
@@ -122,16 +131,17 @@ def test_a_limit_that_was_edited_stays_as_it_is(http):
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_lost_run_is_alerted_through_the_block_that_the_settings_name(api, http, monkeypatch):
+def test_a_crashed_run_is_alerted_through_the_block_that_the_settings_name(api, http, monkeypatch):
     webhook = CustomWebhookNotificationBlock(name="lost", url="http://127.0.0.1:9/")
     document = str(webhook.save("lost-runs", overwrite=True))
     monkeypatch.setenv("ALERT_BLOCK", "custom-webhook/lost-runs")
     deploy()
-    [automation] = api("automations")
-    kinds = [action["type"] for action in automation["actions"]]
-    assert kinds == ["change-flow-run-state", "send-notification"]
-    assert automation["actions"][1]["block_document_id"] == document
-    assert automation["trigger"]["within"] == 3 * heartbeat_seconds()
+    reporting, ending = sorted(api("automations"), key=lambda automation: automation["name"])
+    [action] = reporting["actions"]
+    assert action["type"] == "send-notification"
+    assert action["block_document_id"] == document
+    assert [action["type"] for action in ending["actions"]] == ["change-flow-run-state"]
+    assert ending["trigger"]["within"] == 3 * heartbeat_seconds()
 
 
 def heartbeat_seconds() -> int:
@@ -150,17 +160,42 @@ def test_an_alert_block_that_does_not_exist_is_one_clear_line(monkeypatch, block
 
 
 @pytest.mark.usefixtures("deployed")
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("deployments: [{name: x}]", "An entrypoint must be provided"),
-        ("deployments: [", "Unable to read the specified config file"),
-    ],
-)
-def test_deployments_that_prefect_refuses_are_one_clear_line(
-    monkeypatch, tmp_path, content, reason
-):
-    (tmp_path / "prefect.yaml").write_text(content)
+def test_a_deployment_that_prefect_refuses_is_one_clear_line(monkeypatch, tmp_path):
+    (tmp_path / "prefect.yaml").write_text("deployments: [{name: x}]")
     monkeypatch.setattr(module, "HERE", tmp_path)
-    with pytest.raises(PipelineError, match=f"^prefect deploy --all failed: .*{reason}.*$"):
-        module.save_deployments()
+    line = "^prefect deploy --all failed: .*An entrypoint must be provided.*$"
+    with get_client(sync_client=True) as client, pytest.raises(PipelineError, match=line):
+        module.save_deployments(client)
+
+
+def test_what_was_set_in_the_pages_stays_and_a_line_says_so(deployed, http, capsys):
+    path = f"/deployments/{deployed['elt/monthly']['id']}"
+    before = http.get(path).json()
+    [schedule] = before["schedules"]
+    deploy()
+    assert capsys.readouterr().out == ""
+
+    daily = {"schedule": {"cron": "0 7 * * *", "timezone": "UTC"}, "active": False}
+    parameters = {"months": "latest", "datasets": "all", "look_back": 24, "gone": 1}
+    forced = {"parameters": parameters, "paused": True, "enforce_parameter_schema": False}
+    try:
+        http.patch(f"{path}/schedules/{schedule['id']}", json=daily).raise_for_status()
+        http.patch(path, json=forced).raise_for_status()
+        deploy()
+        said, after = capsys.readouterr().out, http.get(path).json()
+        [kept] = after["schedules"]
+        del parameters["gone"]  # the flow has no such parameter any more
+        assert after["parameters"] == parameters
+        assert after["paused"]
+        assert (kept["schedule"]["cron"], kept["active"]) == ("0 7 * * *", False)
+        assert said == (
+            "elt/monthly keeps what was set in Prefect, unlike prefect.yaml: paused, parameters, "
+            "schedules\n"
+        )
+    finally:
+        given = {
+            name: before[name] for name in ("parameters", "paused", "enforce_parameter_schema")
+        }
+        http.patch(path, json=given).raise_for_status()
+        weekly = {"schedule": schedule["schedule"], "active": True}
+        http.patch(f"{path}/schedules/{kept['id']}", json=weekly).raise_for_status()

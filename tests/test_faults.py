@@ -24,8 +24,10 @@ from conftest import (
     wait_until,
 )
 from made_up import made_up_month
+from prefect.concurrency.sync import concurrency
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.errors import PipelineError
+from flows.errors import PipelineError, is_prefect_away
 from flows.settings import DATA, ROOT, Settings
 from flows.tlc.download import download
 from flows.warehouse import embedded as embedded_postgres
@@ -241,3 +243,14 @@ def test_a_view_that_has_not_changed_is_not_touched_while_a_reader_holds_it(janu
     with connect(january) as reader, reader.begin():
         reader.exec_driver_sql("select count(*) from trips_enriched")
         build_by_hand(january, "run --select trips_enriched")
+
+
+def test_a_prefect_server_that_is_away_while_a_load_asks_for_its_slot_is_waited_for(unused_port):
+    """Prefect's client tries again only on a connection that it has had before."""
+    with (
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{unused_port}/api"}),
+        pytest.raises(Exception, match="Unable to acquire concurrency slots") as refused,
+        concurrency("of nobody"),
+    ):
+        pass
+    assert is_prefect_away(refused.value)

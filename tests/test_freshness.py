@@ -1,10 +1,13 @@
 """How old a dataset's data are: what is said of it, and when it is a warning."""
 
+import json
 import re
 from datetime import date
 
 import pytest
 from conftest import run_dbt
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from werkzeug import Response
 
 from flows.build import check_freshness
 from flows.tlc.months import months_before
@@ -75,6 +78,31 @@ def test_a_dataset_of_old_months_alone_is_not_stale(loaded, is_stale):
     """Such as the sample: nobody has ever kept it up to date."""
     loaded("yellow", OLD, 12 * 50)
     assert is_stale() == []
+
+
+def test_a_stale_dataset_is_alerted_of_as_a_failed_run_is(
+    prefect_server, loaded, monkeypatch, httpserver, caplog
+):
+    received = []
+    httpserver.expect_request("/hook", method="POST").respond_with_handler(
+        lambda request: received.append(request.json) or Response()
+    )
+    CustomWebhookNotificationBlock(
+        name="stale",
+        url=f"http://127.0.0.1:{httpserver.port}/hook",
+        json_data={"title": "{{subject}}", "text": "{{body}}"},
+    ).save("stale", overwrite=True)
+    monkeypatch.setenv("ALERT_BLOCK", "custom-webhook/stale")
+    loaded("yellow", STALE, 2)
+    loaded("green", FRESH, 2)
+    check_freshness()
+    [line] = [record.message for record in caplog.records if record.name.endswith(".alerts")]
+    [sent] = received
+    assert sent == {"title": "yellow: stale", "text": line}
+    content = json.loads(line)
+    assert content["event"] == "data-stale"
+    assert content["newest_month"] == f"{STALE:%Y-%m}"
+    assert "make plan DATASET=yellow" in content["message"]
 
 
 def test_a_warehouse_that_cannot_be_asked_fails_no_run(january, query, caplog):

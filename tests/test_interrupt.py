@@ -14,7 +14,7 @@ import pytest
 from conftest import is_alive, run_query, slow_site, wait_until
 from made_up import made_up_month
 
-from flows.interrupt import MESSAGE
+from flows.interrupt import MESSAGE, end_orphans
 from flows.settings import DATA, ROOT
 from flows.warehouse.connection import connect
 
@@ -123,6 +123,19 @@ def test_while_the_temporary_prefect_server_starts(start, tmp_path):
     run = start(*elt("--source", "sample"), PREFECT_API_URL="", PREFECT_HOME=str(tmp_path))
     wait_until(lambda: has_child(run, "uvicorn"), 60)
     assert interrupt(run) == f"{MESSAGE}\n"
+
+
+def test_the_temporary_server_of_a_killed_run_is_ended_and_no_other(start, tmp_path):
+    with slow_site(made_up_month(JANUARY, 5_000).read_bytes(), piece=1, pause=0.1) as url:
+        run = start(*elt("--source", url), PREFECT_API_URL="", PREFECT_HOME=str(tmp_path))
+        wait_until(lambda: has_child(run, "uvicorn"), 60)
+        [server] = [c for c in psutil.Process(run.pid).children() if "uvicorn" in c.cmdline()]
+        assert end_orphans() == 0
+        run.kill()
+        run.wait()
+        assert is_alive(server)
+        assert end_orphans() == 1
+    assert not is_alive(server)
 
 
 def test_while_a_file_is_downloaded(warehouse, start, slow_url, api):

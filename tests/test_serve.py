@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,6 +244,12 @@ def test_who_has_no_credential_and_a_page_of_another_origin_are_refused(served, 
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_the_pages_call_the_server_that_they_come_from(served):
+    """Also through a tunnel with another port, or as localhost."""
+    settings = httpx.get(f"http://127.0.0.1:{served.port}/ui-settings").json()
+    assert settings["api_url"] == "/api"
+
+
 def test_two_copies_that_are_served_share_nothing(two_served, another):
     one, other = two_served
     secret = ("PREFECT_API_AUTH_STRING", "POSTGRES_PASSWORD", "POSTGRES_PREFECT_PASSWORD")
@@ -313,6 +320,25 @@ def test_a_second_serve_changes_nothing(served):
     result = served.run("make", "serve")
     assert result.returncode == 0, result.stderr
     assert ({process.pid for process in served.processes()}, served.env) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("PREFECT_SERVER_API_PORT", "65001", "runs on port {port}, and PREFECT_SERVER_API_PORT is"),
+        ("PREFECT_SERVER_API_AUTH_STRING", "admin:new", "on port {port} runs with another credent"),
+    ],
+)
+def test_a_changed_port_or_credential_is_one_clear_line_at_once(served, name, value, line):
+    before = served.env
+    began = time.monotonic()
+    result = served.run("make", "serve", **{name: value})
+    assert time.monotonic() - began < 60
+    assert result.returncode != 0
+    assert result.stderr.startswith(f"error: Prefect's server {line.format(port=served.port)}")
+    assert "`make down`, then `make serve`" in result.stderr
+    assert served.env == before
+    assert is_up(served)
 
 
 def is_up(copy: Copy) -> bool:

@@ -26,6 +26,7 @@ from prefect.settings import (
 )
 
 from flows.errors import PipelineError
+from flows.interrupt import end_orphans
 from flows.server.deploy import deploy
 from flows.server.prefect_database import ensure_database
 from flows.server.worker import WORK_POOL, answers
@@ -37,6 +38,7 @@ PROCESS_FILE = FOLDER / "supervisord.pid"
 CONFIGURATION = ROOT / "flows" / "server" / "supervisord.conf"
 HOST = "127.0.0.1"
 STARTUP_TIMEOUT = 300  # seconds; a first server makes its tables, and the machine may be busy
+SILENCE = 10  # seconds, after which we say what we wait for
 # Of the programs in supervisord.conf; flows/server/worker.py becomes Prefect's worker.
 COMMANDS = {
     "server": "prefect server start",
@@ -52,28 +54,35 @@ def start() -> None:
     this project find them.
 
     Raises:
-        PipelineError: another program uses the port, or the server or the worker does not come up;
-            the message says where its log is.
+        PipelineError: the server runs with another port or credential than the settings have,
+            another program uses the port, or the server or the worker does not come up; the
+            message says where its log is.
     """
     port = get_current_settings().server.api.port
     api = f"http://{HOST}:{port}/api"
+    credential = known_credential() or f"admin:{secrets.token_urlsafe(24)}"
+    is_running = supervisor() is not None
+    if is_running:
+        refuse_another_configuration(port, credential)
     if get_current_settings().api.url not in (None, api):
         raise PipelineError(
             f"PREFECT_API_URL is {get_current_settings().api.url}, another server: `make worker` "
             f"starts a worker for it. To serve here, take it out of {ENV_FILE} and the environment"
         )
-    is_running = supervisor() is not None
     if not is_running and is_in_use(port):
         raise PipelineError(
             f"Port {port} is in use by another program: "
             f"set PREFECT_SERVER_API_PORT to a free one in {ENV_FILE}"
         )
-    credential = ensure_credential()
-    remember(PREFECT_API_URL=api)
+    remember(
+        PREFECT_API_URL=api,
+        PREFECT_SERVER_API_AUTH_STRING=credential,
+        PREFECT_API_AUTH_STRING=credential,
+    )
     try:
         if not is_running:
             supervise(settings_of_the_server(port))
-        wait_for("server", lambda process: listens(process, port) and answers(api))
+        wait_for("server", lambda process: port in ports_of(process) and answers(api))
         refuse_an_open_server(api)
         with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: credential}):
             deploy()
@@ -110,13 +119,34 @@ def is_in_use(port: int) -> bool:
     return False
 
 
-def ensure_credential() -> str:
-    """The credential that the server asks for, made at the first start."""
+def known_credential() -> str | None:
+    """The credential that the server is to ask for, if there is one already."""
     settings = get_current_settings()
     known = settings.server.api.auth_string or settings.api.auth_string
-    credential = known.get_secret_value() if known else f"admin:{secrets.token_urlsafe(24)}"
-    remember(PREFECT_SERVER_API_AUTH_STRING=credential, PREFECT_API_AUTH_STRING=credential)
-    return credential
+    return known.get_secret_value() if known else None
+
+
+def refuse_another_configuration(port: int, credential: str) -> None:
+    """Raise if the server that runs has another port than the settings, or another credential.
+
+    Raises:
+        PipelineError: it has; the message says how to start it again.
+    """
+    ports = {port for process in running("server") for port in ports_of(process)}
+    again = "Start it again, which ends its runs: `make down`, then `make serve`."
+    if ports and port not in ports:
+        raise PipelineError(
+            f"Prefect's server runs on port {min(ports)}, and PREFECT_SERVER_API_PORT is {port}. "
+            f"{again}"
+        )
+    api = f"http://{HOST}:{port}/api/admin/version"
+    user, _, password = credential.partition(":")
+    with suppress(httpx.HTTPError):  # it is starting
+        if ports and httpx.get(api, auth=(user, password), timeout=5).status_code == 401:
+            raise PipelineError(
+                f"Prefect's server on port {port} runs with another credential than "
+                f"PREFECT_SERVER_API_AUTH_STRING is now. {again}"
+            )
 
 
 def settings_of_the_server(port: int) -> dict[str, str]:
@@ -124,6 +154,7 @@ def settings_of_the_server(port: int) -> dict[str, str]:
     settings = {
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
+        "PREFECT_SERVER_UI_API_URL": "/api",  # whatever name or tunnel leads to the pages
     }
     if "PREFECT_SERVER_DATABASE_CONNECTION_URL" in os.environ:
         return settings
@@ -160,30 +191,41 @@ def wait_for(program: str, is_ready: Callable[[psutil.Process], bool]) -> None:
         PipelineError: it ends again and again, or is not ready in time.
     """
     seen: set[int] = set()
-    give_up_at = time.monotonic() + STARTUP_TIMEOUT
-    while len(seen) <= STARTS and time.monotonic() < give_up_at:
-        with suppress(psutil.Error):  # it has ended meanwhile
-            for process in children_of(supervisor()):
-                if re.search(COMMANDS[program], " ".join(process.cmdline())):
-                    seen.add(process.pid)
-                    if is_ready(process):
-                        return
+    log = FOLDER / f"{program}.log"
+    began, is_told = time.monotonic(), False
+    while len(seen) <= STARTS and (waited := time.monotonic() - began) < STARTUP_TIMEOUT:
+        for process in running(program):
+            seen.add(process.pid)
+            with suppress(psutil.Error):  # it has ended meanwhile
+                if is_ready(process):
+                    return
+        if waited > SILENCE and not is_told:
+            print(f"Waiting for Prefect's {program}; its log is {log}", flush=True)
+            is_told = True
         time.sleep(0.5)
-    raise PipelineError(f"Prefect's {program} does not come up: {FOLDER / program}.log says why")
+    raise PipelineError(f"Prefect's {program} does not come up: {log} says why")
 
 
-def children_of(process: psutil.Process | None) -> list[psutil.Process]:
-    """The programs that a process has started; none if it does not run."""
-    return process.children() if process else []
+def running(program: str) -> list[psutil.Process]:
+    """The processes of a program below supervisord."""
+    found = []
+    if process := supervisor():
+        for child in process.children():
+            with suppress(psutil.Error):  # it has ended meanwhile
+                if re.search(COMMANDS[program], " ".join(child.cmdline())):
+                    found.append(child)
+    return found
 
 
-def listens(process: psutil.Process, port: int) -> bool:
-    """Whether it is this process, or one below it, that listens on a port."""
-    return any(
-        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-        for one in (process, *process.children(recursive=True))
-        for connection in one.net_connections("tcp4")
-    )
+def ports_of(process: psutil.Process) -> set[int]:
+    """The ports on which a process listens, or one below it."""
+    found = set()
+    with suppress(psutil.Error):
+        for one in (process, *process.children(recursive=True)):
+            for connection in one.net_connections("tcp4"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add(connection.laddr.port)
+    return found
 
 
 def refuse_an_open_server(api: str) -> None:
@@ -215,6 +257,8 @@ if __name__ == "__main__":
                 start()
             case ["stop"]:
                 print("Prefect's server and worker stopped" if stop() else "Nothing was served")
+                if orphans := end_orphans():
+                    print(f"Prefect's temporary server of a run that was killed: {orphans} stopped")
             case _:
                 sys.exit("usage: python -m flows.server.serve start | stop")
     except PipelineError as error:

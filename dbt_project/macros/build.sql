@@ -20,6 +20,7 @@
     {%- if var('months') and target.name == 'warehouse' -%}
         {{ exceptions.raise_compiler_error("`months` limits the target dev alone: add --target dev") }}
     {%- endif -%}
+    {%- do refuse_months_that_are_not_loaded() -%}
     {%- set names = [] -%}
     {%- for node in graph.nodes.values() if node.resource_type in ('model', 'seed') -%}
         {%- do names.append(node.schema ~ '.' ~ node.alias) -%}

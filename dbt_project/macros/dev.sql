@@ -18,9 +18,8 @@
 {%- endmacro %}
 
 
-{#- Before the first model of dev: the schemas that no model has, and bookkeeping as the warehouse's. A
-    table of it that has other columns, of an earlier version, is made anew: all is built again. -#}
-{% macro prepare_dev() -%}
+{#- A month that is not there is most likely a typing error. -#}
+{% macro refuse_months_that_are_not_loaded() %}
     {%- set missing = ask(
         "string_agg(month, ', ') from unnest(array['" ~ var('months') | join("', '") ~ "']) as month
         where month <> '' and month not in (select to_char(source_month, 'YYYY-MM') from raw.loads)"
@@ -28,6 +27,12 @@
     {%- if missing -%}
         {{ exceptions.raise_compiler_error(missing ~ " is not loaded: `months` is a list as [2021-01, 2021-02]") }}
     {%- endif %}
+{% endmacro %}
+
+
+{#- Before the first model of dev: the schemas that no model has, and bookkeeping as the warehouse's. A
+    table of it that has other columns, of an earlier version, is made anew: all is built again. -#}
+{% macro prepare_dev() -%}
     create schema if not exists {{ schema_of_months() }};
     create schema if not exists {{ generate_schema_name('bookkeeping', none) }};
     {%- for table in graph.sources.values() if table.source_name == 'bookkeeping' %}

@@ -31,7 +31,13 @@
             ) as model
             where
                 {{ is_of(month) }}
-                {{ 'and source_row <@ ' ~ rows_left_out(month) if config.get('meta').of_rows_left_out }}
+                {%- if config.get('meta').of_rows_left_out %}
+                -- None is rejected of a month that was cast as it is: then nothing is read.
+                and not coalesce((
+                    select is_plain from {{ source('tlc', 'loads') }} where load_id = {{ month.load_id or 'null' }}
+                ), false)
+                and source_row <@ {{ rows_left_out(month) }}
+                {%- endif %}
         {%- endcall %}
     {% endfor %}
     {% if is_new_shape %}

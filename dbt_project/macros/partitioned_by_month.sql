@@ -103,3 +103,12 @@
     {% do create_indexes(parent) %}
     {{ return(parent) }}
 {% endmacro %}
+
+
+{#- After each run: the statistics of the tables of trips that it has built months of. -#}
+{% macro take_statistics(results) %}
+    {%- for result in results
+        if result.status == 'success' and result.node.config.materialized == 'partitioned_by_month' %}
+    select raw.take_statistics('{{ result.node.schema }}.{{ result.node.alias }}');
+    {%- endfor %}
+{% endmacro %}

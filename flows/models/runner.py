@@ -143,8 +143,9 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
         parsed = target / "partial_parse.msgpack"
 
         def dbt(*words: str) -> "list[NodeResult]":
-            log = ("--log-path", str(target), "--no-use-colors")
-            command = [*words, *log, "--partial-parse", "--vars", variables]
+            # The manifest as JSON, which nobody reads here, costs a tenth of a build's own time.
+            quietly = ("--log-path", str(target), "--no-use-colors", "--no-write-json")
+            command = [*words, *quietly, "--partial-parse", "--vars", variables]
             try:
                 try:
                     result = runner.invoke(command)

@@ -275,8 +275,8 @@ create or replace function raw.values_are_plain() returns boolean language sql i
 $$;
 
 -- Fill a new table with a month's trips: by casts alone, where the loader has seen that the month is
--- written plainly, or with a look at each value (dbt_project/macros/typed_rows.sql). Where a cast
--- fails, so too; `why_not_cast` says why.
+-- written plainly, or with a look at each value (dbt_project/macros/typed_rows.sql). So too where a
+-- cast fails: `why_not_cast` says why, and the month is remembered as one that is not plain.
 create or replace function raw.fill_month(
     fresh text, load bigint, rows text, out trip_count bigint, out why_not_cast text
 )
@@ -291,10 +291,32 @@ begin
             return;
         exception when data_exception then
             why_not_cast := sqlerrm;
+            update raw.loads set is_plain = false where load_id = load;
         end;
     end if;
     execute format('create table %s as %s', fresh, rows);
     get diagnostics trip_count = row_count;
+end
+$$;
+
+-- Take the statistics of a table's months that have none, and then of the table: PostgreSQL takes
+-- none of a partitioned table by itself, and those of a new month some time later. Before 18 it can't
+-- look at the table without reading each of its months again, so there it does not.
+create or replace function raw.take_statistics(parent regclass) returns void language plpgsql as $$
+declare
+    month regclass;
+    is_new boolean := false;
+begin
+    for month in
+        select inhrelid from pg_inherits inner join pg_class on inhrelid = pg_class.oid
+        where inhparent = parent and reltuples < 0
+    loop
+        execute format('analyze (skip_locked) %s', month);
+        is_new := true;
+    end loop;
+    if is_new and current_setting('server_version_num')::int >= 180000 then
+        execute format('analyze (skip_locked) only %s', parent);
+    end if;
 end
 $$;
 

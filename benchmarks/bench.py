@@ -246,7 +246,7 @@ def plain_casts() -> str:
     types |= dict.fromkeys(CODES, "smallint") | {"store_and_fwd_flag": "text"}
     typed = [f"nullif({name}, '')::{kind} as {name}" for name, kind in types.items()]
     return (
-        f"select source_month, source_row, load_id, {', '.join(typed)}"
+        f"select source_month, source_row, load_id, {', '.join(typed)}"  # noqa: S608 (our words)
         " from raw.yellow_tripdata where source_month = '2021-01-01'"
     )
 
@@ -257,7 +257,8 @@ def casts_and_measures() -> str:
     lasts = "case when tpep_dropoff_datetime > tpep_pickup_datetime then"
     # `offset 0`: else PostgreSQL would cast a value again for each measure that it is part of.
     return (
-        "select *, (source_month - date '2000-01-01')::bigint * 100000000 + source_row as trip_id,"
+        "select *,"  # noqa: S608 (our words)
+        " (source_month - date '2000-01-01')::bigint * 100000000 + source_row as trip_id,"
         f" round({seconds} / 60, 2) as duration_minutes,"
         f" {lasts} round(trip_distance * 3600 / {seconds}, 1) end as speed_mph,"
         " case when fare_amount > 0 and payment_type <> 2"

@@ -646,3 +646,12 @@ class TestPatches:
             execute_dbt_node(tracker, "a", None)
         record = logging.makeLogRecord({"exc_info": (None, failure.value, None)})
         assert not log_each_failure_once(record)
+
+
+def test_fresh_months_and_their_table_have_statistics(january, land, query):
+    land(FEBRUARY, 100)
+    build()
+    tables = "select tablename from pg_stats where attname = 'trip_id' order by tablename"
+    months = ["yellow_taxi_trips_2021_01", "yellow_taxi_trips_2021_02"]
+    has_only = query("select current_setting('server_version_num')::int >= 180000") == [(True,)]
+    assert [name for (name,) in query(tables)] == ["yellow_taxi_trips"] * has_only + months

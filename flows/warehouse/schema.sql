@@ -308,8 +308,11 @@ declare
     is_new boolean := false;
 begin
     for month in
-        select inhrelid from pg_inherits inner join pg_class on inhrelid = pg_class.oid
-        where inhparent = parent and reltuples < 0
+        select inhrelid from pg_inherits
+        where
+            inhparent = parent
+            and pg_stat_get_last_analyze_time(inhrelid) is null
+            and pg_stat_get_last_autoanalyze_time(inhrelid) is null
     loop
         execute format('analyze (skip_locked) %s', month);
         is_new := true;

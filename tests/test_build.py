@@ -47,6 +47,7 @@ from flows.models.runner import TARGETS, one_build_at_a_time
 from flows.models.state import is_up_to_date
 from flows.parameters import check_table_name
 from flows.settings import PROJECT, ROOT
+from flows.warehouse.connection import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 UNTESTED = (
@@ -338,6 +339,21 @@ def test_only_a_lock_that_is_held_means_that_another_run_is_building(query, capl
     with pytest.raises(ProgrammingError, match="take_turns"), one_build_at_a_time():
         pass
     assert "Another run" not in caplog.text
+
+
+def test_a_build_that_waits_names_whom_it_waits_for(january, caplog):
+    @flow
+    def wait() -> None:
+        with one_build_at_a_time():
+            pass
+
+    with connect(january) as other, ThreadPoolExecutor(1) as thread:
+        other.exec_driver_sql("select raw.take_turns('build')")
+        holder = other.exec_driver_sql("select pg_backend_pid()").scalar()
+        waiting = thread.submit(wait)
+        wait_until(lambda: f"waiting for it: process {holder} (taxi, " in caplog.text, 30)
+        other.rollback()
+        waiting.result()
 
 
 def test_two_builds_in_threads_of_one_process_take_turns(january, query, caplog):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -143,9 +144,8 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
         parsed = target / "partial_parse.msgpack"
 
         def dbt(*words: str) -> "list[NodeResult]":
-            # The manifest as JSON, which nobody reads here, costs a tenth of a build's own time.
-            quietly = ("--log-path", str(target), "--no-use-colors", "--no-write-json")
-            command = [*words, *quietly, "--partial-parse", "--vars", variables]
+            log = ("--log-path", str(target), "--no-use-colors")
+            command = [*words, *log, "--partial-parse", "--vars", variables]
             try:
                 try:
                     result = runner.invoke(command)
@@ -182,15 +182,17 @@ def one_build_at_a_time() -> Iterator[None]:
         if connection.exec_driver_sql("select to_regclass('raw.locks')").scalar() is None:
             yield  # dbt says that no month has been loaded yet
             return
-        try:
-            connection.exec_driver_sql("set local lock_timeout = '200ms'")
-            connection.exec_driver_sql("select raw.take_turns('build')")
-        except DBAPIError as error:
-            if not isinstance(error.orig, LockNotAvailable):
-                raise
-            connection.rollback()
-            get_run_logger().info(WAITING)
-            connection.exec_driver_sql("select raw.take_turns('build')")
+        for patience in chain(["200ms"], repeat("1min")):
+            try:
+                connection.exec_driver_sql(f"set local lock_timeout = '{patience}'")
+                connection.exec_driver_sql("select raw.take_turns('build')")
+                break
+            except DBAPIError as error:
+                if not isinstance(error.orig, LockNotAvailable):
+                    raise
+                connection.rollback()
+                holder = connection.exec_driver_sql("select raw.whose_turn()").scalar()
+                get_run_logger().info("%s: %s", WAITING, holder)
         try:
             yield
         finally:

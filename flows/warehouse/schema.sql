@@ -77,6 +77,18 @@ language sql as $$
     where pid = any(pids) and pid <> pg_backend_pid()
 $$;
 
+-- Who has a turn that others wait for, in words.
+create or replace function raw.whose_turn() returns text
+language sql as $$
+    select raw.sessions_in_words(array_agg(distinct pid))
+    from pg_locks
+    where
+        granted
+        and database = (select oid from pg_database where datname = current_database())
+        and relation = 'raw.locks'::regclass
+        and pid not in (select pid from pg_locks where not granted)
+$$;
+
 -- The sessions that hold a lock on one of these tables, in words; null where nobody does.
 create or replace function raw.holders_of(tables regclass[]) returns text
 language sql as $$

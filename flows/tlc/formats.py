@@ -87,6 +87,7 @@ class TripFile(ABC):
         rows_read: Rows that the pieces so far should make.
         bytes_read: How much of the content they have taken.
         times_due: How many times they should hold, if each is plain.
+        are_times_typed: Whether the file itself says that its times are times.
     """
 
     header: str
@@ -97,6 +98,7 @@ class TripFile(ABC):
     rows_read = 0
     bytes_read = 0
     times_due = 0
+    are_times_typed = False
 
     def __init__(self, source: str) -> None:
         self.source = self.header = source
@@ -108,7 +110,9 @@ class TripFile(ABC):
     def is_plain(self) -> bool:
         """Whether all that `chunks` has passed on is written plainly (flows/tlc/plain.py)."""
         seen = self.plainness
-        return seen is not None and seen.is_plain and seen.times == self.times_due
+        if seen is None or not seen.is_plain:
+            return False
+        return self.are_times_typed or seen.times == self.times_due
 
     @property
     def sha256(self) -> str:
@@ -128,7 +132,7 @@ class TripFile(ABC):
             PipelineError: the file can't be read to its end.
         """
         self.stop()
-        self.plainness = Plainness()
+        self.plainness = Plainness(self.are_times_typed)
         self.reading = ahead(map(self.plainness.see, self.pieces()))
         return self.reading
 
@@ -270,6 +274,11 @@ class ParquetFile(OneFile):
         self.text_bytes = max(
             sum(group.total_byte_size for group in groups), self.rows * len(self.columns)
         )
+        self.are_times_typed = all(
+            pa.types.is_timestamp(field.type) and field.type.tz is None
+            for name, field in zip(self.columns, schema, strict=True)
+            if "date" in name
+        )
         for field in schema:
             try:
                 csv_column(pa.nulls(0, field.type))
@@ -346,6 +355,8 @@ class ManyFiles(TripFile):
             with open_one_file(path, str(path)) as part:
                 if path == paths[0]:
                     self.header, self.columns, self.kind = part.header, part.columns, part.kind
+                    self.are_times_typed = part.are_times_typed
+                self.are_times_typed &= part.are_times_typed
                 self.refuse_another(part, path)
                 self.text_bytes += part.text_bytes
 

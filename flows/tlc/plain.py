@@ -16,8 +16,8 @@ FLAGS = b"NY"
 # Infinity or a word for a time; these, only what is forbidden below.
 CODES = b"ABHVb"
 WORDS = (b"NAN", b"0B", b"0b")
-# Midnight and a minute's end to PostgreSQL, which a reader takes for mistakes; and wide padding.
-FORBIDDEN = (b" 24:", b":60", b" " * 21)
+PADDING = b" " * 21
+TURNS = (b" 24:", b":60")  # of a day and a minute, to PostgreSQL; to a reader, mistakes
 # Numbers with more than 9 digits before the point; more than 25 digits are not even looked at.
 LARGE = re.compile(rb"(?<![.0-9])[0-9]{10}")
 MOST_DIGITS = 25
@@ -29,10 +29,12 @@ class Plainness:
     Attributes:
         is_plain: Whether each number has up to 9 digits before its point, and nothing but digits, a
             point and a minus sign; and whether all else are times, flags and numbers of bases.
-        times: How many times there are that are written as 2021-01-31 13:05:00.
+        times: How many times there are that are written as 2021-01-31 13:05:00. Not counted where
+            the file's types say that they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, are_times_typed: bool = False) -> None:
+        self.are_times_typed = are_times_typed
         self.is_plain = True
         self.times = 0
 
@@ -40,17 +42,20 @@ class Plainness:
         """Look at some whole lines of CSV; returns them."""
         if self.is_plain:
             zeros = piece.translate(ZEROS)
-            self.is_plain = is_plain(piece, zeros)
-            self.times += zeros.count(TIME)
+            self.is_plain = are_numbers_plain(piece, zeros)
+            if self.is_plain and not self.are_times_typed:
+                self.is_plain = not any(text in piece for text in TURNS)
+                self.times += zeros.count(TIME)
         return piece
 
 
-def is_plain(piece: bytes, zeros: bytes) -> bool:
-    """Whether a piece of CSV has plain values alone; `zeros` is the piece with 0 for each digit."""
+def are_numbers_plain(piece: bytes, zeros: bytes) -> bool:
+    """Whether a piece of CSV has no odd numbers; `zeros` is the piece with 0 for each digit."""
     letters = piece.translate(None, MARKS)
-    forbidden = FORBIDDEN + WORDS if letters.strip(FLAGS) else FORBIDDEN
-    if letters.strip(FLAGS + CODES) or any(found in piece for found in forbidden):
+    if letters.strip(FLAGS + CODES) or PADDING in piece:
         return False
-    if b"0" * (MOST_DIGITS + 1) in zeros:
+    if letters.strip(FLAGS) and any(word in piece for word in WORDS):
         return False
-    return b"0" * 10 not in zeros or LARGE.search(piece) is None
+    if b"0" * 10 not in zeros:
+        return True
+    return b"0" * (MOST_DIGITS + 1) not in zeros and LARGE.search(piece) is None

@@ -89,9 +89,13 @@ def reload(rows: int, month: date = JANUARY) -> None:
     load_file(made_up_month(month, rows), month, force=True, allow_fewer_rows=True)
 
 
+# The server is that of both processes of the suite.
+OF_OURS = "select from pg_stat_activity where datname = current_database()"
+
+
 def wait_for_waiting(query, function: str) -> None:
     """Wait until a session of ours waits in a function of the raw schema."""
-    asleep = f"select from pg_stat_activity where query ~ '{function}' and wait_event = 'PgSleep'"
+    asleep = f"{OF_OURS} and query ~ '{function}' and wait_event = 'PgSleep'"
     wait_until(lambda: query(asleep), 60)
 
 
@@ -325,17 +329,14 @@ class TestATableThatIsFilledApart:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(
-            lambda: query("select from pg_stat_progress_copy where tuples_processed > 0"), 60
-        )
+        copying = OF_OURS.replace("activity", "progress_copy") + " and tuples_processed > 0"
+        wait_until(lambda: query(copying), 60)
         with reading(january, f"select from {RAW}"):
             wait_for_waiting(query, "swap_month")
             run.kill()
             run.wait()
             [apart] = query(APART)
-        wait_until(
-            lambda: not query("select from pg_stat_activity where query ~ '^select raw.swap'"), 60
-        )
+        wait_until(lambda: not query(f"{OF_OURS} and query ~ '^select raw.swap'"), 60)
         assert query(APART) == [apart]
         assert query(f"select count(*), min(load_id) from {RAW}") == [(1_000, 1)]
         assert query("select count(*) from raw.loads") == [(1,)]

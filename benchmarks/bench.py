@@ -84,14 +84,13 @@ URL = SETTINGS.url.render_as_string(hide_password=False).replace("+psycopg2", ""
 PEERS = {"pandas to_sql, a tenth": 2, "pandas + COPY": 2, "polars + ADBC": 3, "dlt": 3}
 PARQUET_PEERS = ("ADBC", "DuckDB")
 COPY = "psql \\copy into text columns"
-CODES = (
-    *("VendorID", "passenger_count", "RatecodeID", "PULocationID", "DOLocationID"),
-    "payment_type",
-)
+TIMES = ("tpep_pickup_datetime", "tpep_dropoff_datetime")
+DOUBLE_CODES = ("passenger_count", "RatecodeID")
+CODES = ("VendorID", "PULocationID", "DOLocationID", "payment_type", *DOUBLE_CODES)
 TYPES = {  # as TLC's Parquet of 2021 has them
-    **dict.fromkeys(("passenger_count", "RatecodeID"), pa.float64()),
-    **dict.fromkeys(("VendorID", "PULocationID", "DOLocationID", "payment_type"), pa.int64()),
-    **dict.fromkeys(("tpep_pickup_datetime", "tpep_dropoff_datetime"), pa.timestamp("us")),
+    **dict.fromkeys(CODES, pa.int64()),
+    **dict.fromkeys(DOUBLE_CODES, pa.float64()),
+    **dict.fromkeys(TIMES, pa.timestamp("us")),
     **dict.fromkeys(HEADER.split(",")[-8:], pa.float64()),
 }
 
@@ -242,8 +241,8 @@ def measure_year(file: SourceFile) -> dict[str, float]:
 def plain_casts() -> str:
     """What anybody would write to make typed rows of the raw ones, and no more: the floor."""
     types = dict.fromkeys(HEADER.split(","), "numeric")
-    types |= dict.fromkeys(("tpep_pickup_datetime", "tpep_dropoff_datetime"), "timestamp")
-    types |= dict.fromkeys(CODES, "smallint") | {"store_and_fwd_flag": "text"}
+    types |= dict.fromkeys(TIMES, "timestamp") | dict.fromkeys(CODES, "smallint")
+    types |= {"store_and_fwd_flag": "text"}
     typed = [f"nullif({name}, '')::{kind} as {name}" for name, kind in types.items()]
     return (
         f"select source_month, source_row, load_id, {', '.join(typed)}"  # noqa: S608 (our words)

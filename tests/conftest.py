@@ -39,7 +39,9 @@ import psycopg2
 import pytest
 import yaml
 from dotenv import dotenv_values
+from pytest_httpserver import HTTPServer
 from sqlalchemy import make_url, text
+from werkzeug import Response
 
 ROOT = Path(__file__).parent.parent
 TESTS = "TAXI_TESTS"  # in the environment of all that the tests start: the suite's folder
@@ -105,6 +107,7 @@ os.environ |= {
 }
 
 from made_up import OTHER_ERAS, made_up_month, trips_of, write  # noqa: E402
+from prefect.blocks.notifications import CustomWebhookNotificationBlock  # noqa: E402
 from prefect.logging.handlers import APILogHandler  # noqa: E402
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 
@@ -419,6 +422,25 @@ def api(http):
         return http.post(f"/{kind}/filter", json=filters).raise_for_status().json()
 
     return ask
+
+
+def save_webhook(name: str, port: int) -> None:
+    """Save a block that `ALERT_BLOCK` may name: `custom-webhook/` and its name."""
+    CustomWebhookNotificationBlock(
+        name=name,
+        url=f"http://127.0.0.1:{port}/secret-path/{name}",
+        json_data={"title": "{{subject}}", "text": "{{body}}"},
+    ).save(name, overwrite=True)
+
+
+def webhook(server: HTTPServer, name: str) -> list[dict[str, str]]:
+    """Save a block whose webhook a server answers; returns the list of what will have arrived."""
+    received: list[dict[str, str]] = []
+    server.expect_request(f"/secret-path/{name}", method="POST").respond_with_handler(
+        lambda request: received.append(request.json) or Response()
+    )
+    save_webhook(name, server.port)
+    return received
 
 
 @contextmanager

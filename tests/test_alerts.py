@@ -7,10 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from conftest import save_webhook, webhook
 from prefect import flow
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
-from werkzeug import Response
 
 from flows.alerts import alert
 from flows.elt import elt
@@ -23,21 +22,8 @@ BLOCK = "custom-webhook/on-call"
 @pytest.fixture
 def received(prefect_server, monkeypatch, httpserver):
     """What arrives at the webhook that `ALERT_BLOCK` names."""
-    received = []
-    httpserver.expect_request("/secret-path", method="POST").respond_with_handler(
-        lambda request: received.append(request.json) or Response()
-    )
-    save_webhook(httpserver.port)
     monkeypatch.setenv("ALERT_BLOCK", BLOCK)
-    return received
-
-
-def save_webhook(port: int) -> None:
-    CustomWebhookNotificationBlock(
-        name="on-call",
-        url=f"http://127.0.0.1:{port}/secret-path",
-        json_data={"title": "{{subject}}", "text": "{{body}}"},
-    ).save("on-call", overwrite=True)
+    return webhook(httpserver, "on-call")
 
 
 @flow(name="failing", flow_run_name="failing 2021-01", on_failure=[alert])
@@ -146,7 +132,7 @@ def test_without_a_block_there_is_the_line_alone(monkeypatch, caplog):
 def test_a_notification_that_fails_hides_nothing(
     prefect_server, monkeypatch, caplog, unused_port, block
 ):
-    save_webhook(unused_port)
+    save_webhook("on-call", unused_port)
     monkeypatch.setenv("ALERT_BLOCK", block)
     with pytest.raises(PipelineError, match="no header"), caplog.at_level(logging.ERROR):
         failing()

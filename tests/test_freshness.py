@@ -5,9 +5,7 @@ import re
 from datetime import date
 
 import pytest
-from conftest import run_dbt
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
-from werkzeug import Response
+from conftest import run_dbt, webhook
 
 from flows.build import check_freshness
 from flows.tlc.months import months_before
@@ -83,15 +81,7 @@ def test_a_dataset_of_old_months_alone_is_not_stale(loaded, is_stale):
 def test_a_stale_dataset_is_alerted_of_as_a_failed_run_is(
     prefect_server, loaded, monkeypatch, httpserver, caplog
 ):
-    received = []
-    httpserver.expect_request("/hook", method="POST").respond_with_handler(
-        lambda request: received.append(request.json) or Response()
-    )
-    CustomWebhookNotificationBlock(
-        name="stale",
-        url=f"http://127.0.0.1:{httpserver.port}/hook",
-        json_data={"title": "{{subject}}", "text": "{{body}}"},
-    ).save("stale", overwrite=True)
+    received = webhook(httpserver, "stale")
     monkeypatch.setenv("ALERT_BLOCK", "custom-webhook/stale")
     loaded("yellow", STALE, 2)
     loaded("green", FRESH, 2)

@@ -8,12 +8,10 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import one_at_a_time, wait_until
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from conftest import one_at_a_time, wait_until, webhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.states import Pending, State
-from werkzeug import Response
 
 from flows.server.deploy import save_automations
 
@@ -58,15 +56,7 @@ def seen(prefect_server, http, home, tmp_path_factory, make_httpserver):
     """
     folder = tmp_path_factory.mktemp("watched")
     (folder / "watched.py").write_text(FLOW)
-    received = []
-    make_httpserver.expect_request("/hook", method="POST").respond_with_handler(
-        lambda request: received.append(request.json) or Response()
-    )
-    CustomWebhookNotificationBlock(
-        name="lost",
-        url=f"http://127.0.0.1:{make_httpserver.port}/hook",
-        json_data={"title": "{{subject}}", "text": "{{body}}"},
-    ).save("lost", overwrite=True)
+    received = webhook(make_httpserver, "lost")
     with (
         one_at_a_time("deployments"),
         get_client(sync_client=True) as client,

@@ -72,7 +72,7 @@
         where
             raw_rows.source_month = '{{ month.source_month }}'
             and not exists (
-                select from {{ trips or model.schema ~ '.' ~ model.alias }} as trips
+                select from {{ trips or name_of_node(model) }} as trips
                 where
                     trips.source_month = raw_rows.source_month
                     and trips.source_row = raw_rows.source_row

@@ -109,6 +109,6 @@
 {% macro take_statistics(results) %}
     {%- for result in results
         if result.status == 'success' and result.node.config.materialized == 'partitioned_by_month' %}
-    select raw.take_statistics('{{ result.node.schema }}.{{ result.node.alias }}');
+    select raw.take_statistics('{{ name_of_node(result.node) }}');
     {%- endfor %}
 {% endmacro %}

@@ -6,7 +6,7 @@
         has had in TLC's files or in common copies, in lower case. A file has one of them.
 
     Two ways lead to the same rows. Any month can go the first one, which looks at each value. The
-    second one casts values as they are, in a third of the time; a transaction asks for it by a
+    second one casts values as they are, in half the time; a transaction asks for it by a
     setting, if the loader has seen that the month is written plainly (flows/tlc/plain.py), and takes
     the first one where that fails: `raw.fill_month` (flows/warehouse/schema.sql).
 

@@ -223,7 +223,7 @@ class CsvFile(OneFile):
         surplus = line[len(row) :]
         for piece in self.whole_lines():
             self.rows_read += piece.count(b"\n") + (not piece.endswith(b"\n"))
-            self.times_due = self.rows_read * sum("date" in name for name in self.columns)
+            self.times_due = self.rows_read * sum(map(is_of_times, self.columns))
             yield piece.replace(surplus + end, end) if surplus else piece
 
     def good_chunks(self, put_aside: PutAside) -> Iterator[bytes]:
@@ -277,7 +277,7 @@ class ParquetFile(OneFile):
         self.are_times_typed = all(
             pa.types.is_timestamp(field.type) and field.type.tz is None
             for name, field in zip(self.columns, schema, strict=True)
-            if "date" in name
+            if is_of_times(name)
         )
         for field in schema:
             try:
@@ -299,7 +299,7 @@ class ParquetFile(OneFile):
                 self.times_due += sum(
                     len(column) - column.null_count
                     for name, column in zip(self.columns, batch.columns, strict=True)
-                    if "date" in name
+                    if is_of_times(name)
                 )
                 self.bytes_read = self.size * self.rows_read // max(rows, 1)
                 yield batch
@@ -351,11 +351,11 @@ class ManyFiles(TripFile):
         super().__init__(source)
         self.paths = paths
         self.hashes: list[str] = []
+        self.are_times_typed = True  # where each part's are
         for path in paths:
             with open_one_file(path, str(path)) as part:
                 if path == paths[0]:
                     self.header, self.columns, self.kind = part.header, part.columns, part.kind
-                    self.are_times_typed = part.are_times_typed
                 self.are_times_typed &= part.are_times_typed
                 self.refuse_another(part, path)
                 self.text_bytes += part.text_bytes
@@ -669,6 +669,11 @@ def column_names(names: Iterable[str], where: str) -> list[str]:
     if wrong:
         raise PipelineError(f"{where}: {'; '.join(wrong[:5])}. Rename or remove such columns")
     return columns
+
+
+def is_of_times(column: str) -> bool:
+    """Whether a column holds times, by its name: `pickup_datetime`, `pickup_date`."""
+    return "date" in column
 
 
 def why_malformed(line: bytes, width: int) -> str | None:

@@ -1,8 +1,8 @@
 """Plain: whether a file's values are written in the one way that PostgreSQL can't misread.
 
-Nearly every month that TLC has published is. Then dbt's models cast its values as they are, in a
-third of the time that it takes to look at each of them (dbt_project/macros/typed_rows.sql). The
-bytes pass here anyway, on their way to COPY.
+Nearly every month that TLC has published is. Then dbt's models cast its values as they are, in
+half the time that it takes to look at each of them (dbt_project/macros/typed_rows.sql). The bytes
+pass here anyway, on their way to COPY.
 """
 
 import re

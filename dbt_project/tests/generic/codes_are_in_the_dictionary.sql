@@ -4,6 +4,11 @@
     is `location_id`.
 -#}
 {% test codes_are_in_the_dictionary(model, codes) %}
+    {%- set keys, lacking = {}, {} -%}
+    {%- for column in codes -%}
+        {%- do keys.update({column: 'of_' ~ column ~ '.' ~ ('location_id' if column.endswith('location_id') else column)}) -%}
+        {%- do lacking.update({column: '(' ~ keys[column] ~ ' is null and trips.' ~ column ~ ' is not null)'}) -%}
+    {%- endfor %}
     select
         trips.source_month,
         codes.code_of,
@@ -11,25 +16,17 @@
         count(*) as row_count
     from (select * from {{ model }}) as trips
     {%- for column, dictionary in codes.items() %}
-    {%- set key = 'location_id' if column.endswith('location_id') else column %}
-    left join {{ dictionary }} as of_{{ column }} on trips.{{ column }} = of_{{ column }}.{{ key }}
+    left join {{ dictionary }} as of_{{ column }} on trips.{{ column }} = {{ keys[column] }}
     {%- endfor %}
     cross join lateral (
         values
         {%- for column in codes %}
-        {%- set key = 'location_id' if column.endswith('location_id') else column %}
-        ('{{ column }}', trips.{{ column }}::text, of_{{ column }}.{{ key }} is null){{ ',' if not loop.last }}
+        ('{{ column }}', trips.{{ column }}::text, {{ lacking[column] }}){{ ',' if not loop.last }}
         {%- endfor %}
     ) as codes (code_of, code, is_lacking)
     where
         codes.is_lacking
-        and codes.code is not null
-        -- What the line above says, before a row is taken apart.
-        and (
-            {%- for column in codes %}
-            {%- set key = 'location_id' if column.endswith('location_id') else column %}
-            (of_{{ column }}.{{ key }} is null and trips.{{ column }} is not null){{ ' or' if not loop.last }}
-            {%- endfor %}
-        )
+        -- That any is lacking, before a row is taken apart.
+        and ({{ lacking.values() | join(' or ') }})
     group by trips.source_month, codes.code_of, codes.code
 {% endtest %}

@@ -10,12 +10,12 @@
         {%- set definition = graph.metrics['metric.' ~ project_name ~ '.' ~ name] -%}
         {%- set parameters = definition.type_params -%}
         {%- if definition.type == 'simple' -%}
-            {{ parameters.metric_aggregation_params.agg }}({{ parameters.expr }})
+            {{ parameters.metric_aggregation_params.agg }}({{ parameters.expr }})::{{ definition.config.meta.data_type }}
         {%- elif definition.type == 'ratio' -%}
-            round(
+            (
                 {{ metric(parameters.numerator.name) }}::numeric
-                / nullif({{ metric(parameters.denominator.name) }}, 0), 4
-            )
+                / nullif({{ metric(parameters.denominator.name) }}, 0)
+            )::{{ definition.config.meta.data_type }}
         {%- else -%}
             {{ exceptions.raise_compiler_error("metric() does not know the type " ~ definition.type) }}
         {%- endif -%}

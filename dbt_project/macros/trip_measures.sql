@@ -19,23 +19,22 @@
 
 {#- Hundredths as a whole number: rounding a numeric costs three times as much. -#}
 {% macro duration_minutes() -%}
-    (date_part('epoch', dropoff_datetime - pickup_datetime) / 0.6)::bigint * 0.01
+    ((date_part('epoch', dropoff_datetime - pickup_datetime) / 0.6)::bigint * 0.01)::numeric(14,2)
 {%- endmacro %}
 
 {#- Null for trips without a duration, or with a negative one. -#}
 {% macro speed_mph() -%}
     case
-        when dropoff_datetime > pickup_datetime
-            then round(trip_distance * 3600 / {{ duration_seconds() }}, 1)
-    end
+        when dropoff_datetime > pickup_datetime then trip_distance * 3600 / {{ duration_seconds() }}
+    end::numeric(20,1)
 {%- endmacro %}
 
 {#- Null for cash, of which TLC records no tips: 0 would say that nobody tips. -#}
 {% macro tip_share(is_cash='payment_type_id = 2') -%}
     case
         when fare_amount > 0 and ({{ is_cash }}) is not true
-            then round(tip_amount / fare_amount, 4)
-    end
+            then tip_amount / fare_amount
+    end::numeric(18,4)
 {%- endmacro %}
 
 {% macro is_implausibly_fast() -%}

@@ -20,7 +20,7 @@
                Credit card, JFK, Street-hail                its code               code_of_word
                Barter, Rate A (in the place of a code)      null, and a warning    is_word
                -1, 1.5, 99999, two (for a count)            rejects its row
-    numeric    1, -2.5, 2.6299999999999999                  itself                 reading
+    numeric    1, -2.5, 2.6299999999999999                  1, -2.5, 2.63          reading
                .50                                          0.50                   reading
                1., +3, 9.00E-02, ` 7 `, "7.5"               1, 3, 0.09, 7, 7.5     is_number
                12,50, 0x10, 1e400, Infinity                 rejects its row
@@ -47,16 +47,20 @@
     Bounds, here and nowhere else:
     - smallint: 0 to 32767. TLC's largest code is 265; a meter's count of passengers has one byte.
     - numeric: up to 9 digits before the point, up to 80 characters, exponents up to 29. TLC's
-      largest distance is 328,522 miles; sums of doubles leave numbers like 1e-17 in place of 0.
+      largest distance is 328,522 miles; sums of doubles leave numbers like 1e-17 in place of 0. Money and
+      miles are rounded to four decimals, and degrees to six: TLC's finer digits are a double's noise.
     - timestamp: 1900 to 9999. TLC has pickups in 2098 and dropoffs in 3019; a computer that has
       lost the date writes 1900 or 1970.
     With these, no difference, quotient or sum of values overflows.
+
+    A numeric has its scale declared, from here to the marts: many clients make a float of one without, or
+    cut it. Four decimals for money, since theirs of a ratio or a mean are often those of its parts.
 -#}
 
 {% macro reading(text, type) -%}
     {%- if type == 'smallint' -%}
         case when pg_input_is_valid({{ text }}, 'smallint') then {{ text }}::smallint end
-    {%- elif type == 'numeric' -%}
+    {%- elif type.startswith('numeric') -%}
         case when pg_input_is_valid({{ text }}, 'numeric(9, 0)') then {{ text }}::numeric end
     {%- elif type == 'timestamp' -%}
         case
@@ -98,7 +102,7 @@
     dictionary: the code's name in stg_tlc__words; none where TLC's dictionary has no words for it.
 -#}
 {% macro value(text, type, reading, spellings=none, dictionary=none) -%}
-    case
+    {{ '(' if type.startswith('numeric') }}case
         when {{ text }} is null then null
         {%- if type == 'smallint' %}
         when octet_length({{ text }}) = 1 and {{ reading }} is not null then {{ reading }}
@@ -114,7 +118,7 @@
                     then {{ number }}::numeric::smallint
             end
         {%- endfor %}
-        {%- elif type == 'numeric' %}
+        {%- elif type.startswith('numeric') %}
         when octet_length({{ text }}) < 3 or {{ text }} like '_._' then {{ reading }}
         when
             {{ reading }}::text = {{ text }}
@@ -138,7 +142,7 @@
         when {{ is_nothing(text) }} then null
         else {{ code_of(text, type, spellings or {}, dictionary, otherwise='upper(' ~ bare(text) ~ ')') }}
         {%- endif %}
-    end
+    end{{ ')::' ~ type if type.startswith('numeric') }}
 {%- endmacro %}
 
 
@@ -281,7 +285,7 @@
         case
             when {{ is_lost(name, name in spellings) }} then
                 {{ name_in_file(raw_names) }} || ' ' || {{ quoted(name ~ '_text') }}
-                || ' is not {{ wanted[type] }}'
+                || ' is not {{ wanted[type.split('(')[0]] }}'
         end
         {%- endfor %}
     )

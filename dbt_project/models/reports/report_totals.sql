@@ -3,9 +3,9 @@ with trips as (
     select
         dataset,
         coalesce(sum(trips), 0)::bigint as trips,
-        sum(revenue) as revenue,
-        sum(fares) / nullif(sum(trips_with_fare), 0) as average_fare,
-        sum(card_tips) / nullif(sum(card_fares), 0) as tip_rate
+        sum(revenue)::numeric(22,4) as revenue,
+        (sum(fares) / nullif(sum(trips_with_fare), 0))::numeric(20,4) as average_fare,
+        (sum(card_tips) / nullif(sum(card_fares), 0))::numeric(20,4) as tip_rate
     from {{ ref('daily_trips') }}
     group by dataset
 

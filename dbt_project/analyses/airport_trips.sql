@@ -9,6 +9,6 @@ select
 from {{ ref('trips_enriched') }}
 where
     dropoff_zone in ('JFK Airport', 'LaGuardia Airport', 'Newark Airport')
-    and not (has_negative_amount or is_dropoff_before_pickup)
+    and (faults && array['refund', 'refunded', 'unpaid']) is not true
 group by dropoff_zone
 order by trips desc

@@ -10,7 +10,7 @@ select
 from {{ ref('trips') }}
 where
     pickup_zone in ('JFK Airport', 'LaGuardia Airport', 'Newark Airport')
-    and has_negative_amount is not true
+    and (faults && array['refund', 'refunded', 'unpaid']) is not true
     and total_amount is not null
     and provider is not null
 group by pickup_zone, dataset, provider

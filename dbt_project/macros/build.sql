@@ -143,10 +143,11 @@
 {% endmacro %}
 
 
-{#- Commit, and go on in a transaction of its own. -#}
+{#- Commit, and go on in a transaction of its own. It is begun in so many words: dbt-postgres leaves that to
+    psycopg2, which does not see dbt's COMMIT, and without them each statement would be one of its own. -#}
 {% macro begin_next_transaction() %}
     {{ adapter.commit() }}
-    {% call statement('begin') -%} select 'begun' {%- endcall %}
+    {% call statement('begin') -%} begin {%- endcall %}
 {% endmacro %}
 
 

@@ -8,7 +8,7 @@
     known month by month. Lines of comments and the layout don't count. -#}
 {% macro code_of_model(ddl='') %}
     {%- set lines = [] -%}
-    {%- for line in (sql or '').splitlines() if not line.strip().startswith('--') -%}
+    {%- for line in ((sql or '') ~ after_filling('')).splitlines() if not line.strip().startswith('--') -%}
         {%- do lines.append(line.split() | join(' ')) -%}
     {%- endfor -%}
     {%- set read = [] -%}

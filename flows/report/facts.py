@@ -25,7 +25,7 @@ class Facts:
     zones: pd.DataFrame  # ranking, by zone of the pickup
     zone_pairs: pd.DataFrame  # ranking
     payments: pd.DataFrame  # ranking
-    flags: pd.DataFrame  # one row per flag: flag, meaning, trips
+    faults: pd.DataFrame  # one row per known fault: fault, title, what_is_done, trips
 
     @property
     def months(self) -> list[date]:
@@ -53,7 +53,7 @@ class Facts:
             "totals": pd.isna(self.totals["revenue"]),
             "fares": pd.isna(self.totals["average_fare"]),
             "ways of payment": not are_paid,
-            "distances": "is_implausibly_fast" not in set(self.flags["flag"]),
+            "distances": pd.isna(self.totals["median_distance"]),
         }
         return [name for name, is_missing in has_no.items() if is_missing]
 
@@ -79,7 +79,7 @@ def read_facts(connection: Connection) -> list[Facts]:
     months, totals = read("report_months", "source_month"), read("report_totals", "trips")
     days, hours = read("report_days", "day"), read("report_hours", "weekday, hour_of_day")
     ranked = [
-        read(f"report_{name}", "place") for name in ("zones", "zone_pairs", "payments", "flags")
+        read(f"report_{name}", "place") for name in ("zones", "zone_pairs", "payments", "faults")
     ]
     return [
         Facts(

@@ -111,7 +111,7 @@ def part_of(facts: Facts) -> dict[str, Any]:
         "busiest_hour": f"{WEEKDAYS[weekday]}, {hour_of(hour)}",
         "most_in_an_hour": hours.max(),
         "accounting": accounting_table(facts),
-        "flags": flags_table(facts),
+        "faults": faults_table(facts),
     }
 
 
@@ -135,7 +135,7 @@ def markdown_of(facts: Facts) -> str:
         "Where trips go": ranking_table(facts.zone_pairs, facts.totals["trips"]),
         "How they are paid": ranking_table(facts.payments, facts.totals["trips"]),
         "What became of the raw rows": accounting_table(facts),
-        "Implausible trips": flags_table(facts),
+        "Known faults": faults_table(facts),
     }
     if "ways of payment" in facts.missing:
         del tables["How they are paid"]
@@ -161,15 +161,16 @@ def accounting_table(facts: Facts) -> pd.DataFrame:
     return shown
 
 
-def flags_table(facts: Facts) -> pd.DataFrame:
-    """How many trips are implausible, and in what way, as text."""
-    trips, flags = facts.totals["trips"], facts.flags
+def faults_table(facts: Facts) -> pd.DataFrame:
+    """How many trips have which known fault, and what is done about it, as text."""
+    trips, faults = facts.totals["trips"], facts.faults
     return pd.DataFrame(
         {
-            "What is wrong": flags["meaning"],
-            "Trips": flags["trips"].map(count),
-            "Share": [part(n, trips, 2) for n in flags["trips"]],
-            "Flag": flags["flag"],
+            "What is wrong": faults["title"],
+            "Trips": faults["trips"].map(count),
+            "Share": [part(n, trips, 2) for n in faults["trips"]],
+            "What is done": faults["what_is_done"],
+            "Fault": faults["fault"],
         }
     )
 

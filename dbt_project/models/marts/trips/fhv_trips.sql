@@ -16,13 +16,17 @@ select
     dispatching_base_num,
     affiliated_base_num,
     sr_flag,
-    {{ is_dropoff_before_pickup() }} as is_dropoff_before_pickup,
-    {{ is_implausibly_long() }} as is_implausibly_long,
-    {{ is_outside_source_month() }} as is_outside_source_month,
+    faults,
 
     source_month,
     source_row,
     load_id
 
-from {{ ref('stg_tlc__fhv_trips') }}
+from (
+    select
+        *,
+        {{ faults('fhv') }} as faults,
+        {{ read_once() }} as looked_at
+    from {{ ref('stg_tlc__fhv_trips') }}
+) as staged
 where not is_rejected

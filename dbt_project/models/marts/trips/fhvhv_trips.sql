@@ -39,12 +39,7 @@ select
     access_a_ride_flag,
     wav_request_flag,
     wav_match_flag,
-    {{ is_dropoff_before_pickup() }} as is_dropoff_before_pickup,
-    {{ is_fare_without_distance() }} as is_fare_without_distance,
-    {{ is_implausibly_fast() }} as is_implausibly_fast,
-    {{ is_implausibly_long() }} as is_implausibly_long,
-    {{ has_negative_amount() }} as has_negative_amount,
-    {{ is_outside_source_month() }} as is_outside_source_month,
+    faults,
 
     source_month,
     source_row,
@@ -57,6 +52,7 @@ from (
         (fare_amount + coalesce(tolls_amount, 0) + coalesce(black_car_fund, 0)
         + coalesce(sales_tax, 0) + coalesce(congestion_surcharge, 0) + coalesce(airport_fee, 0)
         + coalesce(cbd_congestion_fee, 0) + coalesce(tip_amount, 0))::numeric(14,4) as total_amount,
+        {{ faults('fhvhv') }} as faults,
         {{ read_once() }} as added_at
     from {{ ref('stg_tlc__fhvhv_trips') }}
 ) as staged

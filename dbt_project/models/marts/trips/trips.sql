@@ -27,12 +27,8 @@ with all_trips as (
         vendor_id,
         null::text as hvfhs_license_num,
         null::text as dispatching_base_num,
-        is_dropoff_before_pickup,
-        is_fare_without_distance,
-        is_implausibly_fast,
-        is_implausibly_long,
-        has_negative_amount,
-        is_outside_source_month
+        faults,
+        pickup_hour_in_file_order
     from {{ ref('yellow_taxi_trips') }}
 
     union all
@@ -57,12 +53,8 @@ with all_trips as (
         vendor_id,
         null::text as hvfhs_license_num,
         null::text as dispatching_base_num,
-        is_dropoff_before_pickup,
-        is_fare_without_distance,
-        is_implausibly_fast,
-        is_implausibly_long,
-        has_negative_amount,
-        is_outside_source_month
+        faults,
+        pickup_hour_in_file_order
     from {{ ref('green_taxi_trips') }}
 
     union all
@@ -87,12 +79,8 @@ with all_trips as (
         null::smallint as vendor_id,
         null::text as hvfhs_license_num,
         dispatching_base_num,
-        is_dropoff_before_pickup,
-        null::boolean as is_fare_without_distance,
-        null::boolean as is_implausibly_fast,
-        is_implausibly_long,
-        null::boolean as has_negative_amount,
-        is_outside_source_month
+        faults,
+        null::timestamp as pickup_hour_in_file_order
     from {{ ref('fhv_trips') }}
 
     union all
@@ -117,12 +105,8 @@ with all_trips as (
         null::smallint as vendor_id,
         hvfhs_license_num,
         dispatching_base_num,
-        is_dropoff_before_pickup,
-        is_fare_without_distance,
-        is_implausibly_fast,
-        is_implausibly_long,
-        has_negative_amount,
-        is_outside_source_month
+        faults,
+        null::timestamp as pickup_hour_in_file_order
     from {{ ref('fhvhv_trips') }}
 
 )
@@ -148,13 +132,10 @@ select
     all_trips.tip_share,
     all_trips.total_amount,
     all_trips.payment_type_id,
+    all_trips.vendor_id,
     coalesce(licenses.company, vendors.vendor, all_trips.dispatching_base_num) as provider,
-    all_trips.is_dropoff_before_pickup,
-    all_trips.is_fare_without_distance,
-    all_trips.is_implausibly_fast,
-    all_trips.is_implausibly_long,
-    all_trips.has_negative_amount,
-    all_trips.is_outside_source_month
+    all_trips.faults,
+    all_trips.pickup_hour_in_file_order
 from all_trips
 left join {{ ref('taxi_zones') }} as pickup_zones
     on all_trips.pickup_location_id = pickup_zones.location_id

@@ -25,12 +25,8 @@ select
     trips.congestion_surcharge,
     trips.cbd_congestion_fee,
     trips.total_amount,
-    trips.is_dropoff_before_pickup,
-    trips.is_fare_without_distance,
-    trips.is_implausibly_fast,
-    trips.is_implausibly_long,
-    trips.has_negative_amount,
-    trips.is_outside_source_month
+    trips.faults,
+    trips.pickup_hour_in_file_order
 from {{ ref('yellow_taxi_trips') }} as trips
 left join {{ ref('taxi_zones') }} as pickup_zones
     on trips.pickup_location_id = pickup_zones.location_id

@@ -1,15 +1,15 @@
 {{ config(
     materialized='partitioned_by_month',
     alias=var('trips_table'),
-    meta={'dataset': 'yellow'},
+    meta={'dataset': 'yellow', 'looks_at_neighbours': true},
     indexes=[{'columns': ['pickup_datetime'], 'type': 'brin'}],
 ) }}
 
 select
     (source_month - date '2000-01-01')::bigint * 100000000 + source_row as trip_id,
 
-    pickup_datetime,
-    dropoff_datetime,
+    {{ to_the_hour_if_lost('pickup_datetime') }} as pickup_datetime,
+    {{ to_the_hour_if_lost('dropoff_datetime') }} as dropoff_datetime,
     pickup_location_id,
     dropoff_location_id,
     pickup_longitude,
@@ -17,14 +17,14 @@ select
     dropoff_longitude,
     dropoff_latitude,
     passenger_count,
-    trip_distance,
+    {{ unless_lost('trip_distance') }} as trip_distance,
     {{ duration_minutes() }} as duration_minutes,
     {{ speed_mph() }} as speed_mph,
 
-    fare_amount,
+    {{ unless_lost('fare_amount') }} as fare_amount,
     extra,
     mta_tax,
-    tip_amount,
+    {{ unless_lost('tip_amount') }} as tip_amount,
     tolls_amount,
     improvement_surcharge,
     congestion_surcharge,
@@ -38,18 +38,20 @@ select
     payment_type_id,
     store_and_fwd_flag,
     request_source,
-    {{ is_dropoff_before_pickup() }} as is_dropoff_before_pickup,
-    {{ is_fare_without_distance() }} as is_fare_without_distance,
-    {{ is_implausibly_fast() }} as is_implausibly_fast,
-    {{ is_implausibly_long() }} as is_implausibly_long,
-    {{ has_negative_amount() }} as has_negative_amount,
-    {{ is_outside_source_month() }} as is_outside_source_month,
+    faults,
+    null::timestamp as pickup_hour_in_file_order,  -- filled in by macros/file_order.sql
 
     source_month,
     source_row,
     load_id
 
-from {{ ref('stg_tlc__yellow_trips') }}
+from (
+    select
+        *,
+        {{ faults('yellow') }} as faults,
+        {{ read_once() }} as looked_at
+    from {{ ref('stg_tlc__yellow_trips') }}
+) as staged
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.

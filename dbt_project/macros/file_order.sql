@@ -1,0 +1,116 @@
+{#-
+    Two faults that only the order of the file's rows can show, marked in a month's table once it is
+    filled.
+
+    `wrong_clock`: since 2020, TLC's taxi files stand in the order of the hour in which a trip really
+    began, shuffled within the hour, those without a way of payment at the end. A pickup that is more
+    than an hour and a half from the median of the 41 rows around it was recorded by a clock that is
+    wrong; the hour of those around it is its own. Looked at are only the rows that are an hour from
+    the median of their block of 40. Where the order means nothing (older files, samples, files that
+    somebody has sorted or shuffled) vendor 1's rows, whose clocks are right, say so.
+
+    `refunded`: a refund of vendor 2 is followed by its original, with the same times, zones and miles
+    and the opposite money. The refund says how the trip was paid in the end: not at all.
+-#}
+{% macro mark_by_file_order(trips) %}
+    {%- set is_paid = 'payment_type_id <> 0' -%}
+    {{ return([
+        "create temporary table far_from_their_block on commit drop as
+        select
+            trips.source_row,
+            trips.vendor_id,
+            trips.pickup_datetime
+        from " ~ trips ~ " as trips
+        inner join (
+            select
+                source_row / 40 as block,
+                percentile_disc(0.5) within group (order by pickup_datetime) as median
+            from " ~ trips ~ "
+            where " ~ is_paid ~ "
+            group by source_row / 40
+        ) as blocks on trips.source_row / 40 = blocks.block
+        where
+            trips." ~ is_paid ~ "
+            and (
+                trips.pickup_datetime < blocks.median - interval '1 hour'
+                or trips.pickup_datetime > blocks.median + interval '1 hour'
+            )",
+
+        "create temporary table marks_of_file_order on commit drop as
+        with is_in_order as materialized (
+            select
+                count(*) > 0
+                and 20 * (select count(*) from far_from_their_block where vendor_id = 1) <= count(*) as is_so
+            from " ~ trips ~ "
+            where vendor_id = 1 and " ~ is_paid ~ "
+        )
+
+        select
+            source_row,
+            array_agg(fault) as faults,
+            max(pickup_hour) as pickup_hour,
+            max(payment_type_id) as payment_type_id
+        from (
+            select
+                far.source_row,
+                'wrong_clock' as fault,
+                date_trunc('hour', percentile_disc(0.5) within group (order by near.pickup_datetime)) as pickup_hour,
+                null::smallint as payment_type_id
+            from far_from_their_block as far
+            cross join lateral (
+                values (far.source_row / 40 - 1), (far.source_row / 40), (far.source_row / 40 + 1)
+            ) as blocks (block)
+            inner join " ~ trips ~ " as near
+                on
+                    blocks.block = near.source_row / 40
+                    and near.source_row between far.source_row - 20 and far.source_row + 20
+                    and near." ~ is_paid ~ "
+            where far.vendor_id <> 1 and (select is_so from is_in_order)
+            group by far.source_row, far.pickup_datetime
+            having
+                abs(extract(
+                    epoch from far.pickup_datetime
+                    - percentile_disc(0.5) within group (order by near.pickup_datetime)
+                )) > 5400
+
+            union all
+
+            select
+                original.source_row,
+                'refunded' as fault,
+                null as pickup_hour,
+                case when refund.payment_type_id in (3, 4) then refund.payment_type_id end as payment_type_id
+            from " ~ trips ~ " as refund
+            inner join " ~ trips ~ " as original
+                on
+                    refund.source_row + 1 = original.source_row
+                    and refund.vendor_id = original.vendor_id
+                    and refund.pickup_datetime = original.pickup_datetime
+                    and refund.dropoff_datetime = original.dropoff_datetime
+                    and refund.total_amount = -original.total_amount
+            where
+                refund.total_amount < 0
+                and refund." ~ is_paid ~ "
+                and original." ~ is_paid ~ "
+                and refund.pickup_location_id is not distinct from original.pickup_location_id
+                and refund.dropoff_location_id is not distinct from original.dropoff_location_id
+                and refund.trip_distance is not distinct from original.trip_distance
+                and refund.fare_amount is not distinct from -original.fare_amount
+        ) as marks
+        group by source_row",
+
+        "update " ~ trips ~ " as trips
+        set
+            faults = array_cat(
+                case
+                    when date_trunc('month', marks.pickup_hour) = trips.source_month
+                        then array_remove(trips.faults, 'outside_source_month')
+                    else trips.faults
+                end, marks.faults
+            ),
+            pickup_hour_in_file_order = marks.pickup_hour,
+            payment_type_id = coalesce(marks.payment_type_id, trips.payment_type_id)
+        from marks_of_file_order as marks
+        where trips.source_row = marks.source_row"
+    ]) }}
+{% endmacro %}

@@ -20,6 +20,17 @@ unknown as (
     where not has_known_zone
     group by dataset
 
+),
+
+distances as (
+
+    select
+        dataset,
+        max(value) as median_distance
+    from {{ ref('month_health') }}
+    where measure = 'median miles'
+    group by dataset
+
 )
 
 select
@@ -28,7 +39,10 @@ select
     trips.revenue,
     trips.average_fare,
     trips.tip_rate,
-    coalesce(unknown.trips_without_zones, 0) as trips_without_zones
+    coalesce(unknown.trips_without_zones, 0) as trips_without_zones,
+    distances.median_distance
 from trips
 left join unknown
     on trips.dataset = unknown.dataset
+left join distances
+    on trips.dataset = distances.dataset

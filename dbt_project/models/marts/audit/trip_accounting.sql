@@ -1,6 +1,4 @@
--- Counted apart and stacked, not joined; and in subqueries, since PostgreSQL fills a CTE that has a
--- volatile column, as int_tlc__rows_unioned does, as a whole. So it reads the month that is built,
--- and no other.
+-- Counted apart and stacked, not joined.
 select
     months.dataset,
     months.source_month,
@@ -24,20 +22,13 @@ from (
     from (
 
         select
-            staged.dataset,
-            staged.source_month,
-            count(*) as raw_rows,
+            dataset,
+            source_month,
+            raw_rows,
             0 as trips,
-            count(*) filter (where staged.passenger_count = 0 and rejected.source_row is null)
-                as zero_passenger_trips,
+            zero_passenger_trips,
             0 as rejected_trips
-        from {{ ref('int_tlc__rows_unioned') }} as staged
-        left join {{ ref('rejected_trips') }} as rejected
-            on
-                staged.dataset = rejected.dataset
-                and staged.source_month = rejected.source_month
-                and staged.source_row = rejected.source_row
-        group by staged.dataset, staged.source_month
+        from {{ ref('zero_passengers') }}
 
         union all
 

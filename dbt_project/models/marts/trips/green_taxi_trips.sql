@@ -15,7 +15,7 @@ select
     pickup_latitude,
     dropoff_longitude,
     dropoff_latitude,
-    passenger_count,
+    nullif(passenger_count, 0) as passenger_count,
     {{ unless_lost('trip_distance') }} as trip_distance,
     {{ duration_minutes() }} as duration_minutes,
     {{ speed_mph() }} as speed_mph,
@@ -55,4 +55,4 @@ from (
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.
-    and passenger_count is distinct from 0
+    and {{ 'true' if var('keep_zero_passengers') else 'passenger_count is distinct from 0' }}

@@ -1,0 +1,15 @@
+-- With a join to the rejected rows, which are few; so no row of the raw month is looked at twice.
+select
+    staged.dataset,
+    staged.source_month,
+    staged.vendor_id,
+    count(*) as raw_rows,
+    count(*) filter (where {{ 'false' if var('keep_zero_passengers') else 'staged.passenger_count = 0 and rejected.source_row is null' }})
+        as zero_passenger_trips
+from {{ ref('int_tlc__rows_unioned') }} as staged
+left join {{ ref('rejected_trips') }} as rejected
+    on
+        staged.dataset = rejected.dataset
+        and staged.source_month = rejected.source_month
+        and staged.source_row = rejected.source_row
+group by staged.dataset, staged.source_month, staged.vendor_id

@@ -10,8 +10,10 @@ select
 
     pickup_datetime,
     dropoff_datetime,
-    pickup_location_id,
-    dropoff_location_id,
+    {{ location_id('pickup') }} as pickup_location_id,
+    {{ location_id('dropoff') }} as dropoff_location_id,
+    {{ zone_from('pickup') }} as pickup_zone_from,
+    {{ zone_from('dropoff') }} as dropoff_zone_from,
     pickup_longitude,
     pickup_latitude,
     dropoff_longitude,
@@ -49,7 +51,7 @@ select
     source_row,
     load_id
 
-from {{ ref('stg_tlc__yellow_trips') }}
+from {{ with_zones_found(ref('stg_tlc__yellow_trips')) }} as trips
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.

@@ -124,7 +124,7 @@ def write_pieces(pieces: Sequence[Piece], path: Path) -> None:
 def write_points(numbers: np.ndarray, shapes: np.ndarray, path: Path) -> None:
     """Write points and the zones that shapely finds them in, for the tests.
 
-    One is inside of each shape, some are a quarter of a metre from a corner, and some are elsewhere.
+    One is inside of each shape, some are a quarter of a metre from a corner, others anywhere.
     """
     random = np.random.default_rng(56)
     corners = shapely.get_coordinates(shapes)

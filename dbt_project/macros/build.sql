@@ -227,11 +227,12 @@
     PostgreSQL's planner takes a whole table's rows as too dear to pass between processes. Casting
     them costs far more, so here it is told that they are free. And it has no statistics of a month
     that has just been loaded, takes it for a few rows, and joins those in a nested loop, which of a
-    million rows would never end.
+    million rows would never end, or sorts them for a join with a small dictionary.
 -#}
 {% macro plan_for_whole_months() %}
     {% do run_query(
-        'set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0; set local enable_nestloop = off'
+        'set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0;
+        set local enable_nestloop = off; set local enable_mergejoin = off'
     ) %}
 {% endmacro %}
 

@@ -811,12 +811,17 @@ declare
         select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
         where attrelid = fresh and attnum > 0 and not attisdropped
     );
+    -- Compared as texts: some types, such as polygon, can't be told apart in any other way.
+    texts text := (
+        select string_agg(format('%I::text', attname), ', ' order by attnum) from pg_attribute
+        where attrelid = fresh and attnum > 0 and not attisdropped
+    );
     differs boolean;
 begin
     execute format(
         'select exists (select %1$s from %2$s except all select %1$s from %3$s)'
         ' or exists (select %1$s from %3$s except all select %1$s from %2$s)',
-        columns, target, fresh
+        texts, target, fresh
     ) into differs;
     if differs then
         perform raw.identify_rows(target);

@@ -526,7 +526,7 @@ def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, compiled, 
     answer = pd.read_csv(csv, keep_default_na=False, na_values=[""]).rename(
         columns={"trip__dataset": "dataset", "trip__pickup_borough": "borough"}
     )
-    answer["borough"] = answer["borough"].fillna("Unknown")
+    answer["borough"] = answer["borough"].fillna("Not recorded")
     answer = answer.sort_values(["dataset", "borough"], ignore_index=True)
     pd.testing.assert_frame_equal(answer[expected.columns], expected, check_dtype=False, rtol=1e-6)
 

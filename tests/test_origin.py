@@ -60,7 +60,7 @@ def test_the_row_comes_with_its_file_hash_time_and_run_and_with_each_value_as_it
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_line_is_known_also_behind_blank_and_malformed_ones(warehouse, query, tmp_path, end):
-    lines = ["", " ", ROW.format(1), "1,2", "", ROW.format(2), ROW.format(3), ROW.format('"x'), "y\""]
+    lines = ["", " ", ROW.format(1), "1,2", "", *map(ROW.format, (2, 3, '"x')), 'y"']
     lines += [ROW.format(number) for number in range(4, 300)] + ["\udcff", ROW.format(300), ""]
     content = csv_of(lines, end)
     path = tmp_path / "trips.csv"

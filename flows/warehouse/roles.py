@@ -30,8 +30,8 @@ MARK = "nyc-taxi-elt: reads the marts"
 LOGIN_MARK = "nyc-taxi-elt: a login of someone who reads the marts"
 
 # What the role lacks: to read and to call what this project has made in public, and to see that it
-# may not read the rest. Tools ask has_table_privilege('raw.loads', 'select'), which is an error, and not
-# false, for whoever may not use the schema.
+# may not read the rest. Tools ask has_table_privilege('raw.loads', 'select'), which is an error,
+# and not false, for whoever may not use the schema.
 MISSING_GRANTS = """
 select format('grant usage on schema %%I to %%I', nspname, %(role)s)
 from pg_namespace

@@ -3,6 +3,8 @@
 --
 -- `(select 'green')`, not `'green'`: of a part whose constant contradicts the filter, PostgreSQL
 -- ignores the filter on the month as well, and locks all months before it drops the part.
+--
+-- The app that has passed on the request for a taxi is named by its licence, too.
 {{ config(materialized='replaced_view') }}
 
 with all_trips as (
@@ -24,9 +26,9 @@ with all_trips as (
         tip_share,
         total_amount,
         payment_type_id,
-        vendor_id,
-        null::text as hvfhs_license_num,
+        request_source as hvfhs_license_num,
         null::text as dispatching_base_num,
+        'Yellow taxi'::text as taxi,
         is_dropoff_before_pickup,
         is_fare_without_distance,
         is_implausibly_fast,
@@ -54,9 +56,9 @@ with all_trips as (
         tip_share,
         total_amount,
         payment_type_id,
-        vendor_id,
-        null::text as hvfhs_license_num,
+        request_source as hvfhs_license_num,
         null::text as dispatching_base_num,
+        'Green taxi'::text as taxi,
         is_dropoff_before_pickup,
         is_fare_without_distance,
         is_implausibly_fast,
@@ -84,9 +86,9 @@ with all_trips as (
         null::numeric(18,4) as tip_share,
         null::numeric(14,4) as total_amount,
         null::smallint as payment_type_id,
-        null::smallint as vendor_id,
         null::text as hvfhs_license_num,
         dispatching_base_num,
+        null::text as taxi,
         is_dropoff_before_pickup,
         null::boolean as is_fare_without_distance,
         null::boolean as is_implausibly_fast,
@@ -114,9 +116,9 @@ with all_trips as (
         tip_share,
         total_amount,
         null::smallint as payment_type_id,
-        null::smallint as vendor_id,
         hvfhs_license_num,
         dispatching_base_num,
+        null::text as taxi,
         is_dropoff_before_pickup,
         is_fare_without_distance,
         is_implausibly_fast,
@@ -148,7 +150,7 @@ select
     all_trips.tip_share,
     all_trips.total_amount,
     all_trips.payment_type_id,
-    coalesce(licenses.company, vendors.vendor, all_trips.dispatching_base_num) as provider,
+    {{ company('all_trips') }} as company,
     all_trips.is_dropoff_before_pickup,
     all_trips.is_fare_without_distance,
     all_trips.is_implausibly_fast,
@@ -160,7 +162,4 @@ left join {{ ref('taxi_zones') }} as pickup_zones
     on all_trips.pickup_location_id = pickup_zones.location_id
 left join {{ ref('taxi_zones') }} as dropoff_zones
     on all_trips.dropoff_location_id = dropoff_zones.location_id
-left join {{ ref('vendors') }} as vendors
-    on all_trips.vendor_id = vendors.vendor_id
-left join {{ ref('high_volume_licenses') }} as licenses
-    on all_trips.hvfhs_license_num = licenses.hvfhs_license_num
+{{ companies_of('all_trips') }}

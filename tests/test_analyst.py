@@ -48,7 +48,7 @@ def ask(settings, statement: str) -> list[tuple]:
         *("yellow_taxi_trips", "trips_enriched", "trip_accounting", "rejected_trips"),
         *("daily_trips", "hourly_demand", "zone_pairs", "payment_mix"),
         *("taxi_zones", "vendors", "rate_codes", "payment_types", "store_and_fwd_flags"),
-        "request_sources",
+        *("request_sources", "fhv_bases", "tlc_yellow_trips"),
     ],
 )
 def test_a_member_reads_the_marts_and_the_dictionary(anna, table):

@@ -526,7 +526,7 @@ def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, compiled, 
     answer = pd.read_csv(csv, keep_default_na=False, na_values=[""]).rename(
         columns={"trip__dataset": "dataset", "trip__pickup_borough": "borough"}
     )
-    answer["borough"] = answer["borough"].fillna("Unknown")
+    answer["borough"] = answer["borough"].fillna("Not recorded")
     answer = answer.sort_values(["dataset", "borough"], ignore_index=True)
     pd.testing.assert_frame_equal(answer[expected.columns], expected, check_dtype=False, rtol=1e-6)
 
@@ -543,6 +543,9 @@ def test_a_model_whose_table_gets_another_name_counts_as_modified(compiled, buil
         is_done, said = run_dbt(built, f'{listing} --vars {{"trips_table":"{name}"}}')
         assert is_done, said
         assert re.findall(r"^nyc_taxi\.\S+\.(\w+)$", said, re.MULTILINE) == modified
+
+
+NEW_BASES = ["b09998 ", "B09999", "B00013", ""]
 
 
 @pytest.fixture(scope="module")
@@ -565,6 +568,13 @@ def odd_trips(prefect_server, tmp_path_factory):
     trips.loc[6:, "payment_type"] = "9"
     trips.to_csv(path, index=False)
     load_file(path, JANUARY)
+    of_bases = path.with_name("fhv.csv")
+    lines = (f"{base},2021-01-05 10:00:00,2021-01-05 10:15:00,1,1,," for base in NEW_BASES)
+    names = (
+        "dispatching_base_num,pickup_datetime,dropOff_datetime,PUlocationID,DOlocationID,SR_Flag"
+    )
+    of_bases.write_text("\n".join([f"{names},Affiliated_base_number", *lines]))
+    load_file(of_bases, JANUARY, "fhv")
     said = build_by_hand(settings)
     return SimpleNamespace(settings=put_by(settings), said=said)
 
@@ -594,6 +604,17 @@ def test_a_code_that_the_dictionary_lacks_is_a_warning(odd_trips):
     assert run_query(odd_trips.settings, unknown) == [(6,)]
     assert "in test codes_are_in_the_dictionary_yellow_taxi_trips" in odd_trips.said
     assert "Got 1 result, configured to warn" in odd_trips.said
+
+
+def test_a_month_most_of_whose_trips_are_of_new_bases_is_a_warning(odd_trips):
+    assert "in test most_bases_are_known_fhv_trips" in odd_trips.said
+    companies = "select company from trips where dataset = 'fhv' order by trip_id"
+    assert run_query(odd_trips.settings, companies) == [
+        ("B09998",),
+        ("B09999",),
+        ("LOVE CORPORATE CAR INC",),
+        ("Not recorded",),
+    ]
 
 
 def test_the_documentation_site_knows_every_model(compiled):

@@ -101,11 +101,45 @@ def test_the_marts_have_the_trips_of_every_month(eras, mart):
     assert {*run_query(eras, of_the_mart)} == {*run_query(eras, of_the_months)}
 
 
-def test_every_trip_is_enriched(eras):
-    counts = (
-        "select (select count(*) from trips_enriched) - (select count(*) from yellow_taxi_trips)"
+@pytest.mark.parametrize("view", ["trips", "trips_enriched"])
+def test_every_trip_is_enriched_with_the_company_that_drove(eras, view):
+    of_the_view = run_query(
+        eras, f"select dataset, count(*), count(company) from {view} group by 1"
     )
-    assert run_query(eras, counts) == [(0,)]
+    of_the_tables = run_query(
+        eras, "select dataset, sum(trips)::int, sum(trips)::int from trip_accounting group by 1"
+    )
+    assert {*of_the_view} == {*of_the_tables}
+    companies = "select dataset, string_agg(distinct company, '; ' order by company)"
+    assert dict(run_query(eras, f"{companies} from {view} group by 1")) == {
+        "yellow": "Lyft; Uber; Yellow taxi",
+        "green": "Green taxi; Lyft; Uber",
+        "fhv": "FAST OPERATING CORP; FOREVER BLUE CAR SERVICE INC.; LOVE CORPORATE CAR INC",
+        "fhvhv": "Lyft; Uber",
+    }
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_view_has_tlcs_own_names_and_each_column_of_the_trips_says_them(eras, dataset):
+    """TLC's names as its Parquet files have them, in lower case."""
+    table = DATASETS[dataset].table
+    columns = (
+        "select attname, col_description(attrelid, attnum) from pg_attribute"
+        " where attrelid = '{}'::regclass and attnum > 0 and not attisdropped order by attnum"
+    )
+    named = [name for name, _ in run_query(eras, columns.format(f"tlc_{dataset}_trips"))]
+    assert set(named) - {"trip_id", "source_month"} <= set(DATASETS[dataset].columns)
+    described = dict(run_query(eras, columns.format(table)))
+    for name in named:
+        assert name in described or any(
+            re.search(rf"TLC: [^)]*\b{name}\b", comment, re.IGNORECASE)
+            for comment in described.values()
+        )
+    pickup = next(name for name in DATASETS[dataset].pickup if name in named)
+    sums = "select count(*), min({}), sum({}) from {}"
+    assert run_query(
+        eras, sums.format(pickup, "PULocationID", f"tlc_{dataset}_trips")
+    ) == run_query(eras, sums.format("pickup_datetime", "pickup_location_id", table))
 
 
 class TestAllTrips:
@@ -129,12 +163,15 @@ class TestAllTrips:
         rows = run_query(eras, f"{settings} explain ({how}) {query}")
         return "\n".join(row for (row,) in rows if "never executed" not in row)
 
-    def test_a_month_is_read_alone(self, eras):
+    @pytest.mark.parametrize("view", ["trips", "trips_enriched"])
+    def test_a_month_is_read_alone(self, eras, view):
         where = "where dataset = 'green' and source_month = '2024-05-01'"
-        plan = self.plan(eras, f"select count(*), sum(total_amount) from trips {where}")
+        plan = self.plan(eras, f"select count(*), sum(total_amount) from {view} {where}")
         assert re.findall(r"Seq Scan on (\w+)", plan) == ["green_taxi_trips_2024_05"]
 
-    @pytest.mark.parametrize("relation", ["trips", "staging.int_tlc__rows_unioned"])
+    @pytest.mark.parametrize(
+        "relation", ["trips", "trips_enriched", "staging.int_tlc__rows_unioned"]
+    )
     def test_a_question_about_a_month_of_a_dataset_locks_no_other_month(self, eras, relation):
         with connect(eras) as connection, connection.begin():
             connection.exec_driver_sql(

@@ -53,7 +53,7 @@ select
     null::numeric as speed_mph, null::smallint as passenger_count,
     null::numeric as fare_amount, null::numeric as tip_amount, null::numeric as tip_share,
     null::numeric as total_amount, null::smallint as payment_type_id,
-    null::smallint as vendor_id, null as hvfhs_license_num, null as dispatching_base_num,
+    null as hvfhs_license_num, null as dispatching_base_num, 'Red taxi' as taxi,
     null::boolean as is_dropoff_before_pickup, null::boolean as is_fare_without_distance,
     null::boolean as is_implausibly_fast, null::boolean as is_implausibly_long,
     null::boolean as has_negative_amount, null::boolean as is_outside_source_month

@@ -74,6 +74,13 @@ def load_whatever(path: Path) -> Load:
     )
 
 
+LINES_OF_ROWS = """
+select (raw.place_of_row(loads, raw_rows.source_row)).line_number
+from raw.yellow_tripdata as raw_rows inner join raw.loads using (load_id)
+order by raw_rows.source_row
+"""
+
+
 @st.composite
 def files(draw) -> bytes:
     """A header and up to 20 lines, with or without an end of the last one."""
@@ -114,6 +121,11 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
             [(rows,)] = query("select count(*) from raw.yellow_tripdata")
             [(malformed,)] = query("select count(*) from raw.malformed_lines")
             assert (rows, malformed) == (loaded.rows, loaded.malformed_lines)
+            last = content.removesuffix(b"\n").count(b"\n") + 1
+            known = query(LINES_OF_ROWS)
+            aside = {number for (number,) in query("select line_number from raw.malformed_lines")}
+            of_rows = set(range(last - len(lines) + 1, last + 1)) - aside
+            assert [number for (number,) in known] == sorted(of_rows)
 
     @flow
     def check_all() -> None:

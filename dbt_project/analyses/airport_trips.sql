@@ -1,4 +1,4 @@
--- What does a trip to each airport cost, and how long does it take?
+-- What does a taxi to each airport cost, and how long does it take?
 select
     dropoff_zone as airport,
     {{ metric('trips') }} as trips,
@@ -8,7 +8,8 @@ select
     ) as median_minutes
 from {{ ref('trips_enriched') }}
 where
-    dropoff_zone in ('JFK Airport', 'LaGuardia Airport', 'Newark Airport')
+    dataset in ('yellow', 'green')
+    and dropoff_zone in ('JFK Airport', 'LaGuardia Airport', 'Newark Airport')
     and (faults && array['refund', 'refunded', 'unpaid']) is not true
 group by dropoff_zone
 order by trips desc

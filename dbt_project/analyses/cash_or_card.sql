@@ -1,7 +1,7 @@
 -- How many taxi trips are paid in cash, week by week?
 select
     date_trunc('week', day)::date as week,
-    coalesce(payment_type, 'missing') as payment_type,
+    coalesce(payment_type, 'Not recorded') as payment_type,
     sum(trips) as trips,
     round(sum(trips) / sum(sum(trips)) over (partition by date_trunc('week', day)), 4) as share
 from {{ ref('payment_mix') }}

@@ -1,4 +1,4 @@
--- Which pairs of zones earn the most on Friday nights?
+-- Between which zones do taxis earn the most on Friday nights?
 select
     pickup_zone,
     dropoff_zone,
@@ -6,7 +6,8 @@ select
     {{ metric('revenue') }} as revenue
 from {{ ref('trips_enriched') }}
 where
-    extract(isodow from pickup_datetime) = 5
+    dataset in ('yellow', 'green')
+    and extract(isodow from pickup_datetime) = 5
     and extract(hour from pickup_datetime) >= 20
 group by pickup_zone, dropoff_zone
 order by revenue desc, trips desc

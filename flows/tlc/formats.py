@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from operator import add
 from pathlib import Path
@@ -71,11 +72,33 @@ PutAside = Callable[[int, str, str], None]
 Read = TypeVar("Read")
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of the files that a month is read from, in the order in which they are read.
+
+    With the lines that were put aside it says where in its file each row is.
+
+    Attributes:
+        file: Its path or URL.
+        kind: What it is.
+        sha256: The hash of its content.
+        rows: How many rows of it were passed on.
+        first_line: The number of its first row's line, if the header is line 1. Parquet has no
+            lines; its rows are numbered as if they were lines of a CSV.
+    """
+
+    file: str
+    kind: str
+    sha256: str
+    rows: int
+    first_line: int
+
+
 class TripFile(ABC):
     """An open file of trips, whatever its format.
 
     Each call of `chunks` or `good_chunks` reads the file from its beginning. Once their last
-    piece is out, `rows_read`, `bytes_read` and `sha256` are those of all that was passed on, so
+    piece is out, `rows_read`, `bytes_read`, `sha256` and `parts` are of all that was passed on, so
     that the audit can hold what was loaded, and not what the file was some time before.
 
     Attributes:
@@ -88,6 +111,7 @@ class TripFile(ABC):
         bytes_read: How much of the content they have taken.
         times_due: How many times they should hold, if each is plain.
         are_times_typed: Whether the file itself says that its times are times.
+        part_number: Which of its files is being read, from 1.
     """
 
     header: str
@@ -99,6 +123,7 @@ class TripFile(ABC):
     bytes_read = 0
     times_due = 0
     are_times_typed = False
+    part_number = 1
 
     def __init__(self, source: str) -> None:
         self.source = self.header = source
@@ -118,6 +143,11 @@ class TripFile(ABC):
     def sha256(self) -> str:
         """Of the content: the unpacked CSV, so that packing does not count, or the Parquet file."""
         return self.digest.hexdigest()
+
+    @property
+    @abstractmethod
+    def parts(self) -> list[Part]:
+        """The files that the rows were read from, in their order."""
 
     @abstractmethod
     def read_through(self) -> Iterator[int]:
@@ -154,9 +184,16 @@ class TripFile(ABC):
 class OneFile(TripFile):
     """A file that is a month's only one, or one of its parts."""
 
+    lines_before = 1  # the header's, and blank lines that follow it
+
     def __init__(self, file: BinaryIO, source: str) -> None:
         super().__init__(source)
         self.file = file
+
+    @property
+    def parts(self) -> list[Part]:
+        """The file itself."""
+        return [Part(self.source, self.kind, self.sha256, self.rows_read, self.lines_before + 1)]
 
     def read_through(self) -> Iterator[int]:
         """Read the content to its end, and no row of it; each step is the bytes read so far."""
@@ -350,7 +387,7 @@ class ManyFiles(TripFile):
     def __init__(self, paths: list[Path], source: str) -> None:
         super().__init__(source)
         self.paths = paths
-        self.hashes: list[str] = []
+        self.parts_read: list[Part] = []
         self.are_times_typed = True  # where each part's are
         for path in paths:
             with open_one_file(path, str(path)) as part:
@@ -382,13 +419,19 @@ class ManyFiles(TripFile):
     @property
     def sha256(self) -> str:
         """Of the hashes of all files' contents."""
-        return hashlib.sha256("".join(self.hashes).encode()).hexdigest()
+        return hashlib.sha256("".join(part.sha256 for part in self.parts_read).encode()).hexdigest()
+
+    @property
+    def parts(self) -> list[Part]:
+        """The files that have been read to their end."""
+        return self.parts_read
 
     def each(self, read: Callable[[TripFile], Iterator[Read]]) -> Iterator[Read]:
         """What is read of each file in turn, while what has been read of all is added up."""
         self.rows_read = self.bytes_read = self.times_due = 0
-        self.hashes = []
+        self.parts_read = []
         for path in self.paths:
+            self.part_number = len(self.parts_read) + 1
             before = self.rows_read, self.bytes_read, self.times_due
             with open_one_file(path, str(path)) as part:
                 for piece in chain(read(part), [None]):
@@ -396,10 +439,10 @@ class ManyFiles(TripFile):
                     self.rows_read, self.bytes_read, self.times_due = map(add, before, counted)
                     if piece is not None:
                         yield piece
-                if part.rows_read and part.sha256 in self.hashes:
-                    twin = self.paths[self.hashes.index(part.sha256)].name
-                    raise PipelineError(f"{path} is a copy of {twin}. Delete one of them")
-                self.hashes.append(part.sha256)
+                for twin, read_before in zip(self.paths, self.parts_read, strict=False):
+                    if part.rows_read and part.sha256 == read_before.sha256:
+                        raise PipelineError(f"{path} is a copy of {twin.name}. Delete one of them")
+                self.parts_read += part.parts
 
     def read_through(self) -> Iterator[int]:
         """Read the contents to their end, and no row; each step is the bytes read so far."""

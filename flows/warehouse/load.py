@@ -4,11 +4,12 @@ The raw table keeps every column as text, as it is in the file; typing and filte
 """
 
 import csv
+import json
 import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from tempfile import TemporaryFile
 
@@ -174,12 +175,14 @@ def load(
                 cursor.execute(
                     "insert into raw.loads (load_id, dataset, source_month, source, is_sample,"
                     " sha256, bytes, etag, last_modified, row_count, malformed_lines,"
-                    " rejected_share, is_plain, started_at, finished_at, flow_run_id)"
-                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    " rejected_share, is_plain, files, started_at, finished_at, flow_run_id)"
+                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                     (
                         *(load_id, dataset.name, month, file.source, is_sample, trips.sha256),
                         *(file.bytes, file.etag, file.last_modified, rows, malformed),
-                        *(rejected_share, trips.is_plain, started_at, datetime.now(UTC)),
+                        *(rejected_share, trips.is_plain),
+                        json.dumps([asdict(part) for part in trips.parts]),
+                        *(started_at, datetime.now(UTC)),
                         runtime.flow_run.root_flow_run_id,
                     ),
                 )
@@ -404,13 +407,15 @@ def copy_good_lines(
     # Malformed lines wait in a file, not in memory: there may be as many as the file has lines.
     with TemporaryFile("w+", encoding="utf-8", newline="") as aside:
         writer = csv.writer(aside, quoting=csv.QUOTE_ALL)
-        chunks = trips.good_chunks(lambda *malformed: writer.writerow((*key, *malformed)))
+        chunks = trips.good_chunks(
+            lambda *malformed: writer.writerow((*key, trips.part_number, *malformed))
+        )
         rows = copy_chunks(cursor, fresh, file, trips, chunks, limits)
         aside.seek(0)
         cursor.execute("create temporary table malformed_lines (like raw.malformed_lines)")
         cursor.copy_expert(
             "copy pg_temp.malformed_lines"
-            " (load_id, dataset, source_month, line_number, line, reason)"
+            " (load_id, dataset, source_month, file_number, line_number, line, reason)"
             " from stdin with (format csv)",
             aside,
         )

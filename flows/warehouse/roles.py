@@ -29,9 +29,9 @@ ANALYST = "analyst"
 MARK = "nyc-taxi-elt: reads the marts"
 LOGIN_MARK = "nyc-taxi-elt: a login of someone who reads the marts"
 
-# What the role lacks: to read what this project has made in public, and to see that it may not
-# read the rest. Tools ask has_table_privilege('raw.loads', 'select'), which is an error, and not
-# false, for whoever may not use the schema.
+# What the role lacks: to read and to call what this project has made in public, and to see that it
+# may not read the rest. Tools ask has_table_privilege('raw.loads', 'select'), which is an error,
+# and not false, for whoever may not use the schema.
 MISSING_GRANTS = """
 select format('grant usage on schema %%I to %%I', nspname, %(role)s)
 from pg_namespace
@@ -48,6 +48,14 @@ where
     and pg_has_role(relowner, 'usage')
     and obj_description(oid, 'pg_class') like '%%' || %(mark)s
     and not has_table_privilege(%(role)s, oid, 'select')
+union all
+select format('grant execute on function %%s to %%I', oid::regprocedure, %(role)s)
+from pg_proc
+where
+    pronamespace = 'public'::regnamespace
+    and pg_has_role(proowner, 'usage')
+    and obj_description(oid, 'pg_proc') like '%%' || %(mark)s
+    and not has_function_privilege(%(role)s, oid, 'execute')
 """
 
 logger = logging.getLogger("prefect.analyst")

@@ -175,6 +175,12 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
                 like '%%' || %(mark)s, false
             ))
         union all
+        select format('function %%s', oid::regprocedure)
+        from pg_proc
+        where
+            proname = 'trip_origin' and pronamespace = 'public'::regnamespace
+            and coalesce(obj_description(oid, 'pg_proc') not like '%%' || %(mark)s, true)
+        union all
         select format('%%s %%s', case relkind when 'v' then 'view' when 'm' then 'materialized view'
             when 'S' then 'sequence' when 'i' then 'index' else 'table' end, pg_class.oid::regclass)
         from unnest(%(relations)s) as name

@@ -2,7 +2,7 @@
 -- replaced in place. flows/warehouse/schema.py runs this file whenever it has changed, after the
 -- migrations, which make the tables; a function that goes is dropped by a migration.
 --
--- A relation whose comment ends with `(nyc-taxi-elt)` is this project's. Nothing else is touched.
+-- A relation or function whose comment ends with `(nyc-taxi-elt)` is this project's. Nothing else is touched.
 
 create or replace function raw.is_ours(relation regclass) returns boolean
 language sql stable as $$
@@ -871,5 +871,188 @@ begin
         );
     end if;
     execute format('drop %s %s', case kind when 'v' then 'view' else 'table' end, old);
+end
+$$;
+
+-- A row of a month's raw partition: its values in the order of the file's columns, without those that
+-- are not there. COPY has written the rows in their order, and nobody writes to them after that: so the
+-- page of a row is found by halving. Where somebody has, all pages are read.
+create or replace function raw.values_of_row(part regclass, row_number bigint) returns json
+language plpgsql stable strict as $$
+declare
+    first_page bigint := 0;
+    last_page bigint := pg_relation_size(part) / current_setting('block_size')::int - 1;
+    middle bigint;
+    first_row bigint;
+    columns text := (
+        select string_agg(quote_ident(attname), ', ' order by attnum)
+        from pg_attribute
+        where
+            attrelid = part and attnum > 0 and not attisdropped
+            and attname not in ('source_month', 'source_row', 'load_id')
+    );
+    found_values json;
+begin
+    while first_page < last_page loop
+        middle := (first_page + last_page + 1) / 2;
+        execute format(
+            'select min(source_row) from %s where ctid >= %L and ctid < %L',
+            part, format('(%s,0)', middle), format('(%s,0)', middle + 1)
+        ) into first_row;
+        if first_row <= row_number then
+            first_page := middle;
+        else
+            last_page := middle - 1;
+        end if;
+    end loop;
+    execute format(
+        'select json_strip_nulls(row_to_json(file_row)) from ('
+        'select %s from %s where ctid >= %L and ctid < %L and source_row = %s) as file_row',
+        columns, part, format('(%s,0)', first_page), format('(%s,0)', first_page + 1), row_number
+    ) into found_values;
+    if found_values is null then
+        execute format(
+            'select json_strip_nulls(row_to_json(file_row)) from ('
+            'select %s from %s where source_row = %s) as file_row', columns, part, row_number
+        ) into found_values;
+    end if;
+    return found_values;
+end
+$$;
+
+-- The file of a row of a load, its line there, and the file's hash; the line is null of a load by an
+-- earlier version. A file's lines are its rows and the malformed ones: as many of these come before
+-- the row as have fewer rows before them.
+create or replace function raw.place_of_row(
+    load raw.loads, row_number bigint,
+    out file text, out kind text, out sha256 text, out line_number bigint
+)
+language sql stable as $$
+    with files as (
+        select
+            ordinality as file_number,
+            part ->> 'file' as file,
+            part ->> 'kind' as kind,
+            part ->> 'sha256' as sha256,
+            (part ->> 'first_line')::bigint - 1 as lines_before,
+            (part ->> 'rows')::bigint as row_count,
+            row_number - coalesce(sum((part ->> 'rows')::bigint) over (
+                order by ordinality rows between unbounded preceding and 1 preceding
+            ), 0)::bigint as its_row
+        from jsonb_array_elements(load.files) with ordinality as files (part, ordinality)
+    ),
+
+    malformed as (
+        select
+            file_number,
+            line_number - row_number() over (partition by file_number order by line_number)
+                as lines_and_rows_before
+        from raw.malformed_lines
+        where load_id = load.load_id
+    )
+
+    select
+        coalesce(files.file, load.source),
+        files.kind,
+        coalesce(files.sha256, load.sha256),
+        files.lines_before + files.its_row + (
+            select count(*) from malformed
+            where
+                malformed.file_number = files.file_number
+                and malformed.lines_and_rows_before - files.lines_before < files.its_row
+        )
+    from (select) as always
+    left join files on files.its_row between 1 and files.row_count
+$$;
+
+-- What analysts call: the only function outside of the schema raw, which reads it by the rights of its
+-- owner. flows/warehouse/roles.py gives a role that is made later the right to call it.
+create or replace function public.trip_origin(
+    trip_id bigint,
+    inout dataset text default null,
+    out source_month date,
+    out file text,
+    out line_in_file bigint,
+    out row_in_file bigint,
+    out sha256 text,
+    out loaded_at timestamptz,
+    out flow_run_id uuid,
+    out raw_values json
+) returns setof record
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    days constant bigint := trip_id / 100000000;
+    row_number constant bigint := trip_id % 100000000;
+    asked_for constant text := dataset;
+    load raw.loads;
+    place record;
+    is_found boolean := false;
+    dropped text;
+begin
+    if trip_id is null then
+        return;
+    end if;
+    if days between 0 and 100000 then
+        source_month := date '2000-01-01' + days::int;
+    end if;
+    for load in
+        select latest.*
+        from (
+            select distinct on (loads.dataset) loads.*
+            from raw.loads
+            where
+                loads.source_month = trip_origin.source_month
+                and (asked_for is null or loads.dataset = asked_for)
+            order by loads.dataset asc, loads.load_id desc
+        ) as latest
+        where row_number between 1 and latest.row_count
+        order by latest.dataset desc
+    loop
+        raw_values := raw.values_of_row(
+            raw.partition_of(to_regclass(format('raw.%I', load.dataset || '_tripdata')), load.source_month),
+            row_number
+        );
+        if raw_values is null then
+            dropped := load.dataset;
+            continue;
+        end if;
+        is_found := true;
+        place := raw.place_of_row(load, row_number);
+        dataset := load.dataset;
+        file := place.file;
+        sha256 := place.sha256;
+        line_in_file := case when place.kind <> 'Parquet' then place.line_number end;
+        row_in_file := case when place.kind = 'Parquet' then place.line_number - 1 end;
+        loaded_at := load.finished_at;
+        flow_run_id := load.flow_run_id;
+        return next;
+    end loop;
+    if is_found then
+        return;
+    elsif dropped is not null then
+        raise no_data_found using message = format(
+            'the rows of %1$s %2$s are not in raw any more. Load them again: make run DATASET=%1$s MONTH=%2$s',
+            dropped, to_char(source_month, 'YYYY-MM')
+        );
+    end if;
+    raise no_data_found using message = format(
+        'no row that is loaded has the trip_id %s%s. Take it from a table of trips',
+        trip_id, ' in the dataset ' || asked_for
+    );
+end
+$$;
+revoke all on function public.trip_origin(bigint, text) from public;
+comment on function public.trip_origin(bigint, text) is
+'The row of TLC''s file that a trip is from: its values as texts, the file, and the line there; one row for '
+'each dataset that has such a trip_id, or for the one that is named (nyc-taxi-elt)';
+do $$
+begin
+    if exists (
+        select from pg_roles
+        where rolname = 'analyst' and shobj_description(oid, 'pg_authid') like 'nyc-taxi-elt: %'
+    ) then
+        grant execute on function public.trip_origin(bigint, text) to analyst;
+    end if;
 end
 $$;

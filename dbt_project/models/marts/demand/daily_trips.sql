@@ -2,7 +2,7 @@ select
     dataset,
     source_month,
     pickup_datetime::date as day,
-    coalesce(pickup_borough, 'Unknown') as borough,
+    coalesce(pickup_borough, 'Not recorded') as borough,
     {{ metric_columns() }}
 from {{ ref('trips') }}
-group by dataset, source_month, day, coalesce(pickup_borough, 'Unknown')
+group by dataset, source_month, day, coalesce(pickup_borough, 'Not recorded')

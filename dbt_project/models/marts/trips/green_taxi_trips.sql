@@ -4,22 +4,25 @@
     indexes=[{'columns': ['pickup_datetime'], 'type': 'brin'}],
 ) }}
 
+{%- set marked -%}
+    (
+        select
+            *,
+            {{ faults('green') }} as faults,
+            {{ read_once() }} as marked_at
+        from {{ ref('stg_tlc__green_trips') }}
+    ) as marked
+{%- endset %}
+
 select
     (source_month - date '2000-01-01')::bigint * 100000000 + source_row as trip_id,
 
-<<<<<<< HEAD
     {{ to_the_hour_if_lost('pickup_datetime') }} as pickup_datetime,
     {{ to_the_hour_if_lost('dropoff_datetime') }} as dropoff_datetime,
-    pickup_location_id,
-    dropoff_location_id,
-=======
-    pickup_datetime,
-    dropoff_datetime,
     {{ location_id('pickup') }} as pickup_location_id,
     {{ location_id('dropoff') }} as dropoff_location_id,
     {{ zone_from('pickup') }} as pickup_zone_from,
     {{ zone_from('dropoff') }} as dropoff_zone_from,
->>>>>>> zones
     pickup_longitude,
     pickup_latitude,
     dropoff_longitude,
@@ -54,17 +57,7 @@ select
     source_row,
     load_id
 
-<<<<<<< HEAD
-from (
-    select
-        *,
-        {{ faults('green') }} as faults,
-        {{ read_once() }} as looked_at
-    from {{ ref('stg_tlc__green_trips') }}
-) as staged
-=======
-from {{ with_zones_found(ref('stg_tlc__green_trips')) }} as trips
->>>>>>> zones
+from {{ with_zones_found(marked) }} as trips
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.

@@ -3,6 +3,8 @@
 --
 -- `(select 'green')`, not `'green'`: of a part whose constant contradicts the filter, PostgreSQL
 -- ignores the filter on the month as well, and locks all months before it drops the part.
+--
+-- The app that has passed on the request for a taxi is named by its licence, too.
 {{ config(materialized='replaced_view') }}
 
 with all_trips as (
@@ -26,9 +28,10 @@ with all_trips as (
         tip_share,
         total_amount,
         payment_type_id,
-        vendor_id,
-        null::text as hvfhs_license_num,
+        request_source as hvfhs_license_num,
         null::text as dispatching_base_num,
+        vendor_id,
+        'Yellow taxi'::text as taxi,
         faults,
         pickup_hour_in_file_order
     from {{ ref('yellow_taxi_trips') }}
@@ -54,9 +57,10 @@ with all_trips as (
         tip_share,
         total_amount,
         payment_type_id,
-        vendor_id,
-        null::text as hvfhs_license_num,
+        request_source as hvfhs_license_num,
         null::text as dispatching_base_num,
+        vendor_id,
+        'Green taxi'::text as taxi,
         faults,
         pickup_hour_in_file_order
     from {{ ref('green_taxi_trips') }}
@@ -82,9 +86,10 @@ with all_trips as (
         null::numeric(18,4) as tip_share,
         null::numeric(14,4) as total_amount,
         null::smallint as payment_type_id,
-        null::smallint as vendor_id,
         null::text as hvfhs_license_num,
         dispatching_base_num,
+        null::smallint as vendor_id,
+        null::text as taxi,
         faults,
         null::timestamp as pickup_hour_in_file_order
     from {{ ref('fhv_trips') }}
@@ -110,9 +115,10 @@ with all_trips as (
         tip_share,
         total_amount,
         null::smallint as payment_type_id,
-        null::smallint as vendor_id,
         hvfhs_license_num,
         dispatching_base_num,
+        null::smallint as vendor_id,
+        null::text as taxi,
         faults,
         null::timestamp as pickup_hour_in_file_order
     from {{ ref('fhvhv_trips') }}
@@ -143,7 +149,7 @@ select
     all_trips.total_amount,
     all_trips.payment_type_id,
     all_trips.vendor_id,
-    coalesce(licenses.company, vendors.vendor, all_trips.dispatching_base_num) as provider,
+    {{ company('all_trips') }} as company,
     all_trips.faults,
     all_trips.pickup_hour_in_file_order
 from all_trips
@@ -151,7 +157,4 @@ left join {{ ref('taxi_zones') }} as pickup_zones
     on all_trips.pickup_location_id = pickup_zones.location_id
 left join {{ ref('taxi_zones') }} as dropoff_zones
     on all_trips.dropoff_location_id = dropoff_zones.location_id
-left join {{ ref('vendors') }} as vendors
-    on all_trips.vendor_id = vendors.vendor_id
-left join {{ ref('high_volume_licenses') }} as licenses
-    on all_trips.hvfhs_license_num = licenses.hvfhs_license_num
+{{ companies_of('all_trips') }}

@@ -43,7 +43,7 @@ with words as (
 
     select
         'request_source' as code_of,
-        provider as word,
+        app as word,
         request_source as code
     from {{ ref('request_sources') }}
 

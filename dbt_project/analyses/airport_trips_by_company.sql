@@ -1,9 +1,8 @@
--- What does a trip from each airport cost, by who drives it? Without tips, of which
--- TLC records none in cash, and without refunds.
+-- What does a trip from each airport cost, by who drives? Without tips, of which TLC records none
+-- in cash, and without refunds.
 select
     pickup_zone as airport,
-    dataset,
-    provider,
+    company,
     count(*) as trips,
     round(avg(total_amount - tip_amount), 2) as average_cost,
     round(avg(trip_distance), 1) as average_miles
@@ -12,6 +11,5 @@ where
     pickup_zone in ('JFK Airport', 'LaGuardia Airport', 'Newark Airport')
     and (faults && array['refund', 'refunded', 'unpaid']) is not true
     and total_amount is not null
-    and provider is not null
-group by pickup_zone, dataset, provider
+group by pickup_zone, company
 order by airport asc, trips desc

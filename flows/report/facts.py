@@ -25,6 +25,7 @@ class Facts:
     zones: pd.DataFrame  # ranking, by zone of the pickup
     zone_pairs: pd.DataFrame  # ranking
     payments: pd.DataFrame  # ranking
+    zero_passengers: pd.DataFrame  # one row per supplier: title, raw_rows, zero_passenger_trips
     faults: pd.DataFrame  # one row per known fault: fault, title, what_is_done, trips
 
     @property
@@ -79,7 +80,8 @@ def read_facts(connection: Connection) -> list[Facts]:
     months, totals = read("report_months", "source_month"), read("report_totals", "trips")
     days, hours = read("report_days", "day"), read("report_hours", "weekday, hour_of_day")
     ranked = [
-        read(f"report_{name}", "place") for name in ("zones", "zone_pairs", "payments", "faults")
+        read(f"report_{name}", "place")
+        for name in ("zones", "zone_pairs", "payments", "zero_passengers", "faults")
     ]
     return [
         Facts(

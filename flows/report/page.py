@@ -5,7 +5,7 @@ Plotly's JavaScript is in the page, so that it opens without a network.
 
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,14 @@ from flows.settings import DATA
 from flows.warehouse.connection import address, connect, current_url
 
 PAGE = DATA / "report.html"
-OF_TEXT = {"Month", "Name", "What is wrong", "Flag"}  # columns of the tables; others are numbers
+OF_TEXT = {
+    "Month",
+    "Name",
+    "Supplied by",
+    "What is wrong",
+    "What is done",
+    "Fault",
+}  # columns of the tables; others are numbers
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, **RETRIES)
@@ -111,6 +118,8 @@ def part_of(facts: Facts) -> dict[str, Any]:
         "busiest_hour": f"{WEEKDAYS[weekday]}, {hour_of(hour)}",
         "most_in_an_hour": hours.max(),
         "accounting": accounting_table(facts),
+        "calendar": calendar(facts),
+        "zero_passengers": zero_passengers_table(facts),
         "faults": faults_table(facts),
     }
 
@@ -152,13 +161,50 @@ def markdown_of(facts: Facts) -> str:
 def accounting_table(facts: Facts) -> pd.DataFrame:
     """What became of each month's raw rows, and of all, as text."""
     names = [f"{month:%B %Y}{' (sample)' * (month in facts.samples)}" for month in facts.months]
-    counts = facts.accounting.drop(columns=["source_month", "is_sample"])
+    counts = facts.accounting.drop(columns=["source_month", "is_sample", "warned_of"])
     counts.columns = pd.Index(
-        ["Raw rows", "Trips", "Zero passengers", "Rejected", "Malformed lines"]
+        ["Raw rows", "Trips", "Zero passengers", "Rejected", "Malformed lines", "Warnings"]
     )
     shown = pd.concat([counts, counts.sum().to_frame().T]).map(count)
     shown.insert(0, "Month", [*names, f"All months{' (with samples)' * bool(facts.samples)}"])
     return shown
+
+
+def zero_passengers_table(facts: Facts) -> pd.DataFrame:
+    """What the filter on 0 passengers leaves out, by who supplied the record, as text."""
+    counts = facts.zero_passengers
+    return pd.DataFrame(
+        {
+            "Supplied by": counts["title"],
+            "Raw rows": counts["raw_rows"].map(count),
+            "Zero passengers": counts["zero_passenger_trips"].map(count),
+            "Share": [
+                part(n, of, 2)
+                for n, of in zip(counts["zero_passenger_trips"], counts["raw_rows"], strict=True)
+            ],
+        }
+    )
+
+
+def calendar(facts: Facts) -> dict[int, list[tuple[str, str]]]:
+    """By year, the state of each month and its words: whole, sample, warned of or absent."""
+    rows = facts.accounting.set_index("source_month")
+    states = {}
+    for year in range(facts.months[0].year, facts.months[-1].year + 1):
+        states[year] = []
+        for month in (date(year, number, 1) for number in range(1, 13)):
+            if month not in rows.index:
+                states[year].append(("absent", f"{month:%B %Y}: not loaded"))
+                continue
+            row = rows.loc[month]
+            state = "warned" if row["warnings"] else "sample" if row["is_sample"] else "whole"
+            words = (
+                f"{month:%B %Y}: {count(row['trips'])} trips{' (sample)' * bool(row['is_sample'])}"
+            )
+            if row["warnings"]:
+                words += f". Unlike the months before: {row['warned_of']}"
+            states[year].append((state, words))
+    return states
 
 
 def faults_table(facts: Facts) -> pd.DataFrame:

@@ -23,10 +23,18 @@ from flows.warehouse.load import Landed
 
 ACCOUNTING = text(
     "select dataset, to_char(source_month, 'YYYY-MM') as month, raw_rows, trips,"
-    " zero_passenger_trips, rejected_trips, malformed_lines, is_sample from trip_accounting"
+    " zero_passenger_trips, rejected_trips, malformed_lines, coalesce(warnings, 0) as warnings,"
+    " is_sample from trip_accounting left join (select dataset, source_month, count(*) as warnings"
+    " from month_warnings group by dataset, source_month) as warned using (dataset, source_month)"
     " order by dataset, source_month"
 )
 
+WARNINGS = text(
+    "select format('%s %s: %s is %s, and was %s at the median of the months before', dataset,"
+    " to_char(source_month, 'YYYY-MM'), measure, trim_scale(value), trim_scale(median_before))"
+    " from month_warnings where dataset = :dataset and source_month = any(:months)"
+    " order by source_month, measure"
+)
 
 LEFT = text(
     "select count(*) from trips where passenger_count = 0 and dataset = :dataset"
@@ -56,6 +64,7 @@ class Summary:
     trips: str = "trips"  # the table or view that has the trips of those months
     report: Path | None = None  # the page that shows it, where there is one
     remarks: tuple[str, ...] = ()  # of the loads
+    warnings: tuple[str, ...] = ()  # what of those months is far from the months before
 
     def __str__(self) -> str:
         """For the terminal: what became of the run's months, and where to look."""
@@ -65,7 +74,10 @@ class Summary:
         shown = of_these(self.accounting, self.asked)
         names = ["dataset", "month"]
         counts = shown.drop(columns="is_sample").set_index(names).map("{:,}".format).reset_index()
-        counts.columns = [name.replace("_", " ") for name in counts.columns]
+        counts.columns = [
+            name.replace("_trips", "").replace("_lines", "").replace("_", " ")
+            for name in counts.columns
+        ]
         others = len(self.accounting) - len(shown)
         return "\n".join(
             [
@@ -74,6 +86,7 @@ class Summary:
                 *([f"(the table trip_accounting has {others:,} more)"] if others else []),
                 *lines_about_samples(shown),
                 *self.remarks,
+                *(f"warning: {warning}" for warning in self.warnings),
                 "",
                 *look,
                 f"Query it:    {psql_command(self.warehouse)}",
@@ -90,6 +103,7 @@ class Summary:
             "table_name": self.table_name,
             "report": str(self.report) if self.report else None,
             "remarks": [*self.remarks],
+            "warnings": [*self.warnings],
             "accounting": records(self.accounting),
             "stages": [asdict(stage) for stage in self.stages],
         }
@@ -168,6 +182,13 @@ def summarise(
             connection.scalar(LEFT, {"dataset": name, "months": [one.month for one in of_it]})
             for name, of_it in groupby(asked, key=lambda one: one.dataset.name)
         )
+        warnings = tuple(
+            warning
+            for name, of_it in groupby(asked, key=lambda one: one.dataset.name)
+            for warning in connection.scalars(
+                WARNINGS, {"dataset": name, "months": [one.month for one in of_it]}
+            )
+        )
         warehouse = connection.engine.url
     these = of_these(accounting, asked)
     has_changed = landed is None or any(month.load.seconds for month in landed)
@@ -179,10 +200,12 @@ def summarise(
     for dataset, month, *counts, is_sample in these.itertuples(index=False):
         logger.info(
             "%s %s%s: %s raw rows = %s trips + %s without passengers + %s rejected;"
-            " %s malformed lines",
+            " %s malformed lines; %s warnings",
             *(dataset, month, " (sample)" * is_sample, *(f"{count:,}" for count in counts)),
             extra=ONLY_LOG,  # the terminal shows the table
         )
+    for warning in warnings:
+        logger.warning(warning, extra=ONLY_LOG)
     stages = stages_of(landed or [], build, int(accounting["trips"].sum()))
     about = "What became of each month's raw rows."
     with reporting():
@@ -200,5 +223,7 @@ def summarise(
     tables = {table_of(one.dataset) for one in asked}
     trips = tables.pop() if len(tables) == 1 else "trips"
     return Summary(
-        warehouse, trips_table(), accounting, stages, asked, has_changed, trips, remarks=remarks
+        *(warehouse, trips_table(), accounting, stages, asked, has_changed, trips),
+        remarks=remarks,
+        warnings=warnings,
     )

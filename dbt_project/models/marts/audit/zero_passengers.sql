@@ -1,4 +1,5 @@
 -- With a join to the rejected rows, which are few; so no row of the raw month is looked at twice.
+-- depends_on: {{ ref('trips') }}
 select
     staged.dataset,
     staged.source_month,

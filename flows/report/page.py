@@ -188,19 +188,18 @@ def zero_passengers_table(facts: Facts) -> pd.DataFrame:
 
 def calendar(facts: Facts) -> dict[int, list[tuple[str, str]]]:
     """By year, the state of each month and its words: whole, sample, warned of or absent."""
-    rows = facts.accounting.set_index("source_month")
-    states = {}
+    rows = {row["source_month"]: row for row in facts.accounting.to_dict("records")}
+    states: dict[int, list[tuple[str, str]]] = {}
     for year in range(facts.months[0].year, facts.months[-1].year + 1):
         states[year] = []
         for month in (date(year, number, 1) for number in range(1, 13)):
-            if month not in rows.index:
+            row = rows.get(month)
+            if row is None:
                 states[year].append(("absent", f"{month:%B %Y}: not loaded"))
                 continue
-            row = rows.loc[month]
             state = "warned" if row["warnings"] else "sample" if row["is_sample"] else "whole"
-            words = (
-                f"{month:%B %Y}: {count(row['trips'])} trips{' (sample)' * bool(row['is_sample'])}"
-            )
+            words = f"{month:%B %Y}: {count(row['trips'])} trips"
+            words += " (sample)" if row["is_sample"] else ""
             if row["warnings"]:
                 words += f". Unlike the months before: {row['warned_of']}"
             states[year].append((state, words))

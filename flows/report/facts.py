@@ -26,6 +26,7 @@ class Facts:
     zone_pairs: pd.DataFrame  # ranking
     payments: pd.DataFrame  # ranking
     flags: pd.DataFrame  # one row per flag: flag, meaning, trips
+    zone_map: pd.DataFrame  # one row per end and zone; the columns of the view report_zone_map
 
     @property
     def months(self) -> list[date]:
@@ -78,6 +79,7 @@ def read_facts(connection: Connection) -> list[Facts]:
 
     months, totals = read("report_months", "source_month"), read("report_totals", "trips")
     days, hours = read("report_days", "day"), read("report_hours", "weekday, hour_of_day")
+    zones = read("report_zone_map", "which_end, location_id")
     ranked = [
         read(f"report_{name}", "place") for name in ("zones", "zone_pairs", "payments", "flags")
     ]
@@ -89,6 +91,7 @@ def read_facts(connection: Connection) -> list[Facts]:
             days[name],
             on_an_average_day(hours[name], days[name]),
             *(rows[name].drop(columns="place") for rows in ranked),
+            zone_map=zones[name],
         )
         for name, dataset in DATASETS.items()
         if not months[name].empty

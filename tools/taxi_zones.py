@@ -162,6 +162,8 @@ def write_outlines(pieces: Sequence[Piece], path: Path) -> None:
             corners = np.round((shapely.get_coordinates(ring) - (west, north)) / MAP_UNIT * (1, -1))
             steps = np.diff(corners.astype(int), axis=0)[:-1]
             turns = " ".join(f"{x} {y}" for x, y in steps if x or y)
+            if not turns:  # an islet, smaller than the unit
+                continue
             rings.append(f"M{int(corners[0][0])} {int(corners[0][1])}l{turns}z")
         paths[number] = "".join(rings)
     size = np.ceil((east - west, north - south) / MAP_UNIT).astype(int).tolist()

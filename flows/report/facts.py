@@ -90,8 +90,7 @@ def read_facts(connection: Connection) -> list[Facts]:
             totals[name].reindex([0]).fillna({"trips": 0, "trips_without_zones": 0}).iloc[0],
             days[name],
             on_an_average_day(hours[name], days[name]),
-            *(rows[name].drop(columns="place") for rows in ranked),
-            zone_map=zones[name],
+            *(rows[name].drop(columns="place", errors="ignore") for rows in (*ranked, zones)),
         )
         for name, dataset in DATASETS.items()
         if not months[name].empty

@@ -101,7 +101,7 @@ def page(found: list[Facts], made_of: str) -> str:
 
 
 def map_of(facts: Facts) -> dict[str, Any]:
-    """The map's zones: their names, and at each end the trips, revenue and tips, null if of none."""
+    """The map's zones: their names, and at each end trips, revenue and tips, null if of none."""
     zones = facts.zone_map
     names = zones.drop_duplicates("location_id").set_index("location_id")
     measures = ["trips", "revenue", "card_tips"]  # in the order of the page's selector

@@ -175,7 +175,8 @@ def test_the_map_has_every_trip_with_a_zone_at_both_of_its_ends(page, built):
         assert sum(value[1] for value in values) == pytest.approx(revenue, abs=200)
     # The shapes hold 57 as part of 56, and 104 and 105 as parts of 103.
     assert {*map(int, outlines["paths"])} == {*range(1, 264)} - {57, 104, 105}
-    assert all(re.fullmatch(r"(M\d+ \d+l[-\d ]+z)+", path) for path in outlines["paths"].values())
+    paths = outlines["paths"].values()
+    assert {re.sub(r"M\d+ \d+l[-\d ]+z", "ring ", path).strip("ring ") for path in paths} == {""}
     assert len(json.dumps(outlines)) < 150_000
 
 

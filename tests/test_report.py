@@ -161,6 +161,25 @@ def test_data_is_not_taken_as_html(page):
     assert "&lt;script&gt;alert('zone')&lt;/script&gt; | &amp; \"Co\"" in labels
 
 
+def test_the_map_has_every_trip_with_a_zone_at_both_of_its_ends(page, built):
+    shown = json.loads(re.search(r'id="maps">(.*?)</script>', page)[1])["yellow"]
+    outlines = json.loads(re.search(r'id="outlines">(.*?)</script>', page)[1])
+    for end in ("pickup", "dropoff"):
+        [(trips, revenue)] = run_query(
+            built,
+            "select count(*), sum(total_amount)::float from yellow_taxi_trips"
+            f" where {end}_location_id between 1 and 263",
+        )
+        values = shown["values"][end].values()
+        assert sum(value[0] for value in values) == trips
+        assert sum(value[1] for value in values) == pytest.approx(revenue, abs=200)
+    # The shapes hold 57 as part of 56, and 104 and 105 as parts of 103.
+    assert {*map(int, outlines["paths"])} == {*range(1, 264)} - {57, 104, 105}
+    paths = outlines["paths"].values()
+    assert {re.sub(r"M\d+ \d+l[-\d ]+z", "ring ", path).strip("ring ") for path in paths} == {""}
+    assert len(json.dumps(outlines)) < 150_000
+
+
 def cells(row: str) -> list[str]:
     """Of a row of a table in Markdown."""
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]

@@ -31,6 +31,9 @@ from shapely.geometry import shape
 ROOT = Path(__file__).parent.parent
 PIECES = ROOT / "dbt_project/seeds/taxi_zone_pieces.csv"
 POINTS = ROOT / "tests/zones_of_points.csv"
+OUTLINES = ROOT / "flows/report/zone_outlines.json"
+
+MAP_UNIT = 250 * np.array([1 / np.cos(np.radians(40.7)), 1])  # of the report's map, some 28 metres
 
 # As in dbt_project/macros/zones.sql.
 WEST, SOUTH = -74_300_000, 40_400_000
@@ -143,6 +146,30 @@ def write_points(numbers: np.ndarray, shapes: np.ndarray, path: Path) -> None:
             rows.writerow([f"{x:.6f}", f"{y:.6f}", min(found, default="")])
 
 
+def write_outlines(pieces: Sequence[Piece], path: Path) -> None:
+    """Write the report's map: its size, and each zone as a path of SVG; common borders stay so."""
+    numbers = sorted({piece.location_id for piece in pieces})
+    whole = [
+        shapely.coverage_union_all([p.shape for p in pieces if p.location_id == number])
+        for number in numbers
+    ]
+    simple = shapely.coverage_simplify(whole, 300)
+    west, south, east, north = shapely.total_bounds(simple)
+    paths = {}
+    for number, zone in zip(numbers, simple, strict=True):
+        rings = []
+        for ring in shapely.get_parts(shapely.get_rings(zone)):
+            corners = np.round((shapely.get_coordinates(ring) - (west, north)) / MAP_UNIT * (1, -1))
+            steps = np.diff(corners.astype(int), axis=0)[:-1]
+            turns = " ".join(f"{x} {y}" for x, y in steps if x or y)
+            if not turns:  # an islet, smaller than the unit
+                continue
+            rings.append(f"M{int(corners[0][0])} {int(corners[0][1])}l{turns}z")
+        paths[number] = "".join(rings)
+    size = np.ceil((east - west, north - south) / MAP_UNIT).astype(int).tolist()
+    path.write_text(json.dumps({"size": size, "paths": paths}, separators=(",", ":")) + "\n")
+
+
 def main() -> None:
     """Write what is made from the file on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -152,6 +179,7 @@ def main() -> None:
     check(pieces)
     write_pieces(pieces, PIECES)
     write_points(numbers, shapes, POINTS)
+    write_outlines(pieces, OUTLINES)
     print(f"{PIECES.relative_to(ROOT)}: {len(pieces)} pieces")
 
 

@@ -23,11 +23,27 @@
             {{ units_from('dropoff', 'latitude', '40.4', '0.007253') }} as dropoff_y,
             {{ read_once() }} as located_at
         from {{ trips }}
+        where source_month < '2017-01-01'
     ) as located
     left join {{ ref('taxi_zone_pieces') }} as pickup_pieces
         on {{ is_in_piece('pickup') }}
     left join {{ ref('taxi_zone_pieces') }} as dropoff_pieces
         on {{ is_in_piece('dropoff') }}
+
+    union all
+
+    -- TLC's files have coordinates until mid-2016. Later months have nothing to look up, and no part of this.
+    select
+        *,
+        null::double precision as pickup_x,
+        null::double precision as pickup_y,
+        null::double precision as dropoff_x,
+        null::double precision as dropoff_y,
+        null::timestamptz as located_at,
+        null::smallint as pickup_zone_found,
+        null::smallint as dropoff_zone_found
+    from {{ trips }}
+    where source_month >= '2017-01-01'
 )
 {%- endmacro %}
 

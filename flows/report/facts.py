@@ -27,6 +27,7 @@ class Facts:
     payments: pd.DataFrame  # ranking
     zero_passengers: pd.DataFrame  # one row per supplier: title, raw_rows, zero_passenger_trips
     faults: pd.DataFrame  # one row per known fault: fault, title, what_is_done, trips
+    zone_map: pd.DataFrame  # one row per end and zone; the columns of the view report_zone_map
 
     @property
     def months(self) -> list[date]:
@@ -79,6 +80,7 @@ def read_facts(connection: Connection) -> list[Facts]:
 
     months, totals = read("report_months", "source_month"), read("report_totals", "trips")
     days, hours = read("report_days", "day"), read("report_hours", "weekday, hour_of_day")
+    zones = read("report_zone_map", "which_end, location_id")
     ranked = [
         read(f"report_{name}", "place")
         for name in ("zones", "zone_pairs", "payments", "zero_passengers", "faults")
@@ -90,7 +92,7 @@ def read_facts(connection: Connection) -> list[Facts]:
             totals[name].reindex([0]).fillna({"trips": 0, "trips_without_zones": 0}).iloc[0],
             days[name],
             on_an_average_day(hours[name], days[name]),
-            *(rows[name].drop(columns="place") for rows in ranked),
+            *(rows[name].drop(columns="place", errors="ignore") for rows in (*ranked, zones)),
         )
         for name, dataset in DATASETS.items()
         if not months[name].empty

@@ -4,6 +4,7 @@ Plotly's JavaScript is in the page, so that it opens without a network.
 """
 
 import hashlib
+import json
 import re
 from datetime import UTC, date, datetime
 from html import escape
@@ -101,7 +102,28 @@ def page(found: list[Facts], made_of: str) -> str:
         plotly=get_plotlyjs(),
         charts={name: chart for facts in found for name, chart in charts(facts).items()},
         themes={name: theme(name) for name in COLOURS},
+        outlines=json.loads((Path(__file__).parent / "zone_outlines.json").read_text()),
+        maps={facts.dataset.name: map_of(facts) for facts in found if len(facts.zone_map)},
     )
+
+
+def map_of(facts: Facts) -> dict[str, Any]:
+    """The map's zones: their names, and at each end trips, revenue and tips, null if of none."""
+    zones = facts.zone_map
+    names = zones.drop_duplicates("location_id").set_index("location_id")
+    measures = ["trips", "revenue", "card_tips"]  # in the order of the page's selector
+    return {
+        "names": {number: f"{row['title']}, {row['borough']}" for number, row in names.iterrows()},
+        "values": {
+            end: {
+                row.location_id: [
+                    None if pd.isna(row[name]) else round(float(row[name])) for name in measures
+                ]
+                for _, row in of_end.iterrows()
+            }
+            for end, of_end in zones.groupby("which_end")
+        },
+    }
 
 
 def part_of(facts: Facts) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def measure_year(file: SourceFile) -> dict[str, float]:
 
 def plain_casts() -> str:
     """What anybody would write to make typed rows of the raw ones, and no more: the floor."""
-    types = dict.fromkeys(HEADER.split(","), "numeric")
+    types = dict.fromkeys(HEADER.split(","), "numeric(14,4)")
     types |= dict.fromkeys(TIMES, "timestamp") | dict.fromkeys(CODES, "smallint")
     types |= {"store_and_fwd_flag": "text"}
     typed = [f"nullif({name}, '')::{kind} as {name}" for name, kind in types.items()]
@@ -258,10 +258,10 @@ def casts_and_measures() -> str:
     return (
         "select *,"  # noqa: S608 (our words)
         " (source_month - date '2000-01-01')::bigint * 100000000 + source_row as trip_id,"
-        f" round({seconds} / 60, 2) as duration_minutes,"
-        f" {lasts} round(trip_distance * 3600 / {seconds}, 1) end as speed_mph,"
-        " case when fare_amount > 0 and payment_type <> 2"
-        " then round(tip_amount / fare_amount, 4) end as tip_share,"
+        f" ({seconds} / 60)::numeric(14,2) as duration_minutes,"
+        f" ({lasts} trip_distance * 3600 / {seconds} end)::numeric(20,1) as speed_mph,"
+        " (case when fare_amount > 0 and payment_type <> 2"
+        " then tip_amount / fare_amount end)::numeric(18,4) as tip_share,"
         " tpep_dropoff_datetime < tpep_pickup_datetime as is_dropoff_before_pickup,"
         " trip_distance = 0 and fare_amount > 0 as is_fare_without_distance,"
         f" {lasts} trip_distance * 3600 > 80 * {seconds} end as is_implausibly_fast,"

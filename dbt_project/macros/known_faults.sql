@@ -144,7 +144,7 @@
         when payment_type_id = 2 and tip_amount = 0 then null
         {%- endif %}
         else {{ column }}
-    end::numeric(14,4)
+    end::numeric(14, 4)
 {%- endmacro %}
 
 

@@ -26,7 +26,7 @@
             then (
                 (date_part('epoch', dropoff_datetime - pickup_datetime) + {{ seconds_of_clock_change() }}) / 0.6
             )::bigint * 0.01
-    end::numeric(14,2)
+    end::numeric(14, 2)
 {%- endmacro %}
 
 {#- Null for trips without a distance or a duration, or with a negative one. -#}
@@ -38,7 +38,7 @@
             not ({{ duration_is_lost() }} or {{ has_fault(['beyond_200_miles', 'prearranged']) }})
             and {{ duration_seconds() }} + {{ seconds_of_clock_change() }} > 0
             then trip_distance * 3600 / ({{ duration_seconds() }} + {{ seconds_of_clock_change() }})
-    end::numeric(20,1)
+    end::numeric(20, 1)
 {%- endmacro %}
 
 {#- Null for cash, of which TLC records no tips: 0 would say that nobody tips. -#}
@@ -48,5 +48,5 @@
             fare_amount > 0 and ({{ is_cash }}) is not true
             and (faults is null or not {{ has_fault(['paratransit', 'subway_fare_as_tip', 'prearranged']) }})
             then tip_amount / fare_amount
-    end::numeric(18,4)
+    end::numeric(18, 4)
 {%- endmacro %}

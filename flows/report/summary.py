@@ -31,7 +31,7 @@ ACCOUNTING = text(
 
 WARNINGS = text(
     "select format('%s %s: %s is %s, and was %s at the median of the months before', dataset,"
-    " to_char(source_month, 'YYYY-MM'), measure, trim_scale(value), trim_scale(median_before))"
+    " to_char(source_month, 'YYYY-MM'), measure, trim_scale(measured), trim_scale(median_before))"
     " from month_warnings where dataset = :dataset and source_month = any(:months)"
     " order by source_month, measure"
 )

@@ -3,7 +3,7 @@ select
     dataset,
     day,
     sum(trips)::bigint as trips,
-    sum(revenue)::numeric(22,4) as revenue
+    sum(revenue)::numeric(22, 4) as revenue
 from {{ ref('daily_trips') }} as daily
 where
     exists (

@@ -1,3 +1,15 @@
+with warned as (
+
+    select
+        dataset,
+        source_month,
+        count(*) as warnings,
+        string_agg(measure, ', ' order by measure) as measures
+    from {{ ref('month_warnings') }}
+    group by dataset, source_month
+
+)
+
 select
     accounting.dataset,
     accounting.source_month,
@@ -10,15 +22,7 @@ select
     coalesce(warned.warnings, 0) as warnings,
     warned.measures as warned_of
 from {{ ref('trip_accounting') }} as accounting
-left join (
-    select
-        dataset,
-        source_month,
-        count(*) as warnings,
-        string_agg(measure, ', ' order by measure) as measures
-    from {{ ref('month_warnings') }}
-    group by dataset, source_month
-) as warned
+left join warned
     on
         accounting.dataset = warned.dataset
         and accounting.source_month = warned.source_month

@@ -28,7 +28,7 @@ select
     dropoff_name as dropoff_zone,
     has_known_zone,
     sum(trips)::bigint as trips,
-    sum(revenue)::numeric(22,4) as revenue
+    sum(revenue)::numeric(22, 4) as revenue
 from named
 group by
     dataset,

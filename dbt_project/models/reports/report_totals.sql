@@ -3,9 +3,9 @@ with trips as (
     select
         dataset,
         coalesce(sum(trips), 0)::bigint as trips,
-        sum(revenue)::numeric(22,4) as revenue,
-        (sum(fares) / nullif(sum(trips_with_fare), 0))::numeric(20,4) as average_fare,
-        (sum(card_tips) / nullif(sum(card_fares), 0))::numeric(20,4) as tip_rate
+        sum(revenue)::numeric(22, 4) as revenue,
+        (sum(fares) / nullif(sum(trips_with_fare), 0))::numeric(20, 4) as average_fare,
+        (sum(card_tips) / nullif(sum(card_fares), 0))::numeric(20, 4) as tip_rate
     from {{ ref('daily_trips') }}
     group by dataset
 
@@ -26,7 +26,7 @@ distances as (
 
     select
         dataset,
-        max(value) as median_distance
+        max(measured) as median_distance
     from {{ ref('month_health') }}
     where measure = 'median miles'
     group by dataset

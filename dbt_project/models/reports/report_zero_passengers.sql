@@ -1,6 +1,8 @@
 select
     counts.dataset,
-    row_number() over (partition by counts.dataset order by counts.vendor_id asc nulls last) as place,
+    row_number() over (
+        partition by counts.dataset order by counts.vendor_id asc nulls last
+    ) as place,
     coalesce(vendors.vendor, 'Vendor ' || counts.vendor_id, 'Not recorded') as title,
     sum(counts.raw_rows)::bigint as raw_rows,
     sum(counts.zero_passenger_trips)::bigint as zero_passenger_trips

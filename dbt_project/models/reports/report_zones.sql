@@ -7,7 +7,7 @@ with ranked as (
         ) as place,
         pickup_zone as title,
         sum(trips)::bigint as trips,
-        sum(revenue)::numeric(22,4) as revenue
+        sum(revenue)::numeric(22, 4) as revenue
     from {{ ref('report_named_zone_pairs') }}
     group by dataset, pickup_location_id, pickup_zone
 

@@ -1,5 +1,5 @@
--- The trips are read once, by day and vendor. Medians are of at most 200,000 trips of a month, duplicates are
--- looked for among those that begin in one minute of the hour.
+-- The trips are counted once, by day and vendor. Medians are of at most 200,000 trips of a month,
+-- and duplicates are looked for among those that begin in one minute of the hour.
 with by_day as (
 
     select
@@ -36,7 +36,8 @@ by_month as (
         sum(with_fare) as with_fare,
         sum(with_total) as with_total,
         date_part('day', source_month + interval '1 month' - interval '1 day')
-        - count(distinct day) filter (where date_trunc('month', day) = source_month) as days_without_trips
+        - count(distinct day) filter (where date_trunc('month', day) = source_month)
+            as days_without_trips
     from by_day
     group by dataset, source_month
 
@@ -50,7 +51,8 @@ by_vendor as (
         vendor_id,
         sum(trips) as trips,
         date_part('day', source_month + interval '1 month' - interval '1 day')
-        - count(distinct day) filter (where date_trunc('month', day) = source_month) as days_without_trips
+        - count(distinct day) filter (where date_trunc('month', day) = source_month)
+            as days_without_trips
     from by_day
     where vendor_id is not null
     group by dataset, source_month, vendor_id
@@ -119,21 +121,22 @@ select
     by_month.dataset,
     by_month.source_month,
     measures.measure,
-    measures.value::numeric(22,6) as value
+    measures.measured::numeric(22, 6) as measured
 from by_month
-cross join lateral (
-    values
-    ('trips', by_month.trips),
-    ('days without trips', by_month.days_without_trips::numeric),
-    ('share without pickup zone', 1 - by_month.with_pickup_zone / by_month.trips),
-    ('share without dropoff zone', 1 - by_month.with_dropoff_zone / by_month.trips),
-    ('share without duration', 1 - by_month.with_duration / by_month.trips),
-    ('share without distance', 1 - by_month.with_distance / by_month.trips),
-    ('share without passengers', 1 - by_month.with_passengers / by_month.trips),
-    ('share without way of payment', 1 - by_month.with_payment / by_month.trips),
-    ('share without fare', 1 - by_month.with_fare / by_month.trips),
-    ('share without total', 1 - by_month.with_total / by_month.trips)
-) as measures (measure, value)
+cross join
+    lateral (
+        values
+        ('trips', by_month.trips),
+        ('days without trips', by_month.days_without_trips::numeric),
+        ('share without pickup zone', 1 - by_month.with_pickup_zone / by_month.trips),
+        ('share without dropoff zone', 1 - by_month.with_dropoff_zone / by_month.trips),
+        ('share without duration', 1 - by_month.with_duration / by_month.trips),
+        ('share without distance', 1 - by_month.with_distance / by_month.trips),
+        ('share without passengers', 1 - by_month.with_passengers / by_month.trips),
+        ('share without way of payment', 1 - by_month.with_payment / by_month.trips),
+        ('share without fare', 1 - by_month.with_fare / by_month.trips),
+        ('share without total', 1 - by_month.with_total / by_month.trips)
+    ) as measures (measure, measured)
 
 union all
 
@@ -141,18 +144,22 @@ select
     by_vendor.dataset,
     by_vendor.source_month,
     measures.measure || by_vendor.vendor_id as measure,
-    measures.value::numeric(22,6) as value
+    measures.measured::numeric(22, 6) as measured
 from by_vendor
 inner join by_month
     on
         by_vendor.dataset = by_month.dataset
         and by_vendor.source_month = by_month.source_month
-cross join lateral (
-    values
-    ('share of vendor ', by_vendor.trips / by_month.trips),
-    -- Of a vendor of few trips such days mean nothing.
-    ('days without trips of vendor ', case when by_vendor.trips > 1500 then by_vendor.days_without_trips::numeric end)
-) as measures (measure, value)
+cross join
+    lateral (
+        values
+        ('share of vendor ', by_vendor.trips / by_month.trips),
+        -- Of a vendor of few trips such days mean nothing.
+        (
+            'days without trips of vendor ',
+            case when by_vendor.trips > 1500 then by_vendor.days_without_trips::numeric end
+        )
+    ) as measures (measure, measured)
 
 union all
 
@@ -160,14 +167,15 @@ select
     medians.dataset,
     medians.source_month,
     measures.measure,
-    measures.value::numeric(22,6) as value
+    measures.measured::numeric(22, 6) as measured
 from medians
-cross join lateral (
-    values
-    ('median minutes', medians.minutes),
-    ('median miles', medians.miles),
-    ('median fare', medians.fare)
-) as measures (measure, value)
+cross join
+    lateral (
+        values
+        ('median minutes', medians.minutes),
+        ('median miles', medians.miles),
+        ('median fare', medians.fare)
+    ) as measures (measure, measured)
 
 union all
 
@@ -175,7 +183,7 @@ select
     dataset,
     source_month,
     'share of duplicates' as measure,
-    share::numeric(22,6) as value
+    share::numeric(22, 6) as measured
 from duplicates
 
 union all
@@ -184,7 +192,7 @@ select
     dataset,
     source_month,
     'share of money unexplained' as measure,
-    unexplained::numeric(22,6) as value
+    unexplained::numeric(22, 6) as measured
 from charges
 
 union all
@@ -193,7 +201,7 @@ select
     faults.dataset,
     faults.source_month,
     'share with ' || faults.fault as measure,
-    (sum(faults.trips) / max(by_month.trips))::numeric(22,6) as value
+    (sum(faults.trips) / max(by_month.trips))::numeric(22, 6) as measured
 from {{ ref('trip_faults') }} as faults
 inner join by_month
     on
@@ -207,11 +215,11 @@ select
     accounting.dataset,
     accounting.source_month,
     measures.measure,
-    (measures.value / nullif(accounting.raw_rows, 0)::numeric)::numeric(22,6) as value
+    (measures.measured / nullif(accounting.raw_rows, 0)::numeric)::numeric(22, 6) as measured
 from {{ ref('trip_accounting') }} as accounting
 cross join lateral (
     values
     ('share with zero passengers', accounting.zero_passenger_trips),
     ('share rejected', accounting.rejected_trips),
     ('share malformed', accounting.malformed_lines)
-) as measures (measure, value)
+) as measures (measure, measured)

@@ -1,5 +1,5 @@
--- The months before are the last twelve of the dataset that are loaded and, like the month itself, samples or
--- whole; with fewer than six nothing is said. A fault that no trip of a month has is no row there: it counts as 0.
+-- The months before are those of the twelve that are loaded and, like the month itself, samples or
+-- whole; with fewer than six nothing is said. A fault without a trip has no row: that is 0.
 {{ config(materialized='replaced_view') }}
 
 with months as (
@@ -24,7 +24,7 @@ before as (
         on
             months.dataset = earlier.dataset
             and months.is_sample = earlier.is_sample
-            and earlier.source_month < months.source_month
+            and months.source_month > earlier.source_month
             and earlier.source_month >= months.source_month - interval '12 months'
 
 ),
@@ -44,7 +44,7 @@ earlier as (
         before.dataset,
         before.source_month,
         measures.measure,
-        coalesce(health.value, 0) as value
+        coalesce(health.measured, 0) as measured
     from before
     inner join measures
         on before.dataset = measures.dataset
@@ -63,7 +63,7 @@ medians as (
         dataset,
         source_month,
         measure,
-        percentile_cont(0.5) within group (order by value)::numeric as median
+        percentile_cont(0.5) within group (order by measured)::numeric as median
     from earlier
     group by dataset, source_month, measure
 
@@ -76,7 +76,9 @@ spreads as (
         earlier.source_month,
         earlier.measure,
         medians.median,
-        percentile_cont(0.5) within group (order by abs(earlier.value - medians.median))::numeric as deviation
+        percentile_cont(0.5) within group (
+            order by abs(earlier.measured - medians.median)
+        )::numeric as deviation
     from earlier
     inner join medians
         on
@@ -91,8 +93,8 @@ select
     spreads.dataset,
     spreads.source_month,
     spreads.measure,
-    coalesce(health.value, 0)::numeric(22,6) as value,
-    spreads.median::numeric(22,6) as median_before
+    coalesce(health.measured, 0)::numeric(22, 6) as measured,
+    spreads.median::numeric(22, 6) as median_before
 from spreads
 left join {{ ref('month_health') }} as health
     on
@@ -100,18 +102,19 @@ left join {{ ref('month_health') }} as health
         and spreads.source_month = health.source_month
         and spreads.measure = health.measure
 -- The longest name that the measure begins with.
-inner join lateral (
-    select
-        thresholds.least_difference,
-        thresholds.least_part,
-        thresholds.deviations
-    from {{ ref('health_thresholds') }} as thresholds
-    where starts_with(spreads.measure, thresholds.measures)
-    order by length(thresholds.measures) desc
-    limit 1
-) as thresholds
+inner join
+    lateral (
+        select
+            thresholds.least_difference,
+            thresholds.least_part,
+            thresholds.deviations
+        from {{ ref('health_thresholds') }} as thresholds
+        where starts_with(spreads.measure, thresholds.measures)
+        order by length(thresholds.measures) desc
+        limit 1
+    ) as thresholds
     on
-        abs(coalesce(health.value, 0) - spreads.median) > greatest(
+        abs(coalesce(health.measured, 0) - spreads.median) > greatest(
             thresholds.least_difference,
             thresholds.least_part * abs(spreads.median),
             thresholds.deviations * spreads.deviation
@@ -121,6 +124,7 @@ where
         select from {{ ref('known_events') }} as events
         where
             spreads.dataset = any(string_to_array(events.datasets, ', '))
-            and to_char(spreads.source_month, 'YYYY-MM') between events.first_month and events.last_month
+            and to_char(spreads.source_month, 'YYYY-MM')
+            between events.first_month and events.last_month
             and starts_with(spreads.measure, events.measures)
     )

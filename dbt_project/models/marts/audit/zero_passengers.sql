@@ -5,8 +5,11 @@ select
     staged.source_month,
     staged.vendor_id,
     count(*) as raw_rows,
-    count(*) filter (where {{ 'false' if var('keep_zero_passengers') else 'staged.passenger_count = 0 and rejected.source_row is null' }})
-        as zero_passenger_trips
+    {% if var('keep_zero_passengers') -%}
+        0::bigint
+    {%- else -%}
+        count(*) filter (where staged.passenger_count = 0 and rejected.source_row is null)
+    {%- endif %} as zero_passenger_trips
 from {{ ref('int_tlc__rows_unioned') }} as staged
 left join {{ ref('rejected_trips') }} as rejected
     on

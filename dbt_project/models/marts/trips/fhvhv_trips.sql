@@ -49,9 +49,11 @@ from (
     select
         *,
         -- TLC gives no total. Without a fare, as in the files of 2019 to 2021, there is none.
-        (fare_amount + coalesce(tolls_amount, 0) + coalesce(black_car_fund, 0)
-        + coalesce(sales_tax, 0) + coalesce(congestion_surcharge, 0) + coalesce(airport_fee, 0)
-        + coalesce(cbd_congestion_fee, 0) + coalesce(tip_amount, 0))::numeric(14,4) as total_amount,
+        (
+            fare_amount + coalesce(tolls_amount, 0) + coalesce(black_car_fund, 0)
+            + coalesce(sales_tax, 0) + coalesce(congestion_surcharge, 0) + coalesce(airport_fee, 0)
+            + coalesce(cbd_congestion_fee, 0) + coalesce(tip_amount, 0)
+        )::numeric(14, 4) as total_amount,
         {{ faults('fhvhv') }} as faults,
         {{ read_once() }} as added_at
     from {{ ref('stg_tlc__fhvhv_trips') }}

@@ -1,8 +1,8 @@
--- A taxi trip's total, taken apart under names that mean the same for all vendors and years. A view: it
--- costs a question some additions, and the trips no space.
+-- A taxi trip's total, taken apart under names that mean the same for all vendors and years. A
+-- view: it costs a question some additions, and the trips no space.
 --
--- Vendor 1's columns hold one another: its extra has the congestion surcharge, the CBD and the airport fee
--- in it, and green's mta_tax from 1.00 on the improvement surcharge.
+-- Vendor 1's columns hold one another: its extra has the congestion surcharge, the CBD and the
+-- airport fee in it, and green's mta_tax from 1.00 on the improvement surcharge.
 {{ config(materialized='replaced_view') }}
 
 with columns_of_files as (
@@ -77,11 +77,16 @@ summed as (
     select
         *,
         case
-            when pickup_datetime >= '2022-12-19' and abs(extra_alone) >= 5 then 5 * sign(extra_alone)
+            when pickup_datetime >= '2022-12-19' and abs(extra_alone) >= 5
+                then 5 * sign(extra_alone)
             else 0
         end as laguardia,
-        total_amount - fare - extra_alone - mta_tax_alone - improvement_surcharge - congestion_surcharge
-        - airport_fee - cbd_congestion_fee - tolls - tip as beyond_columns
+        total_amount - fare - extra_alone - mta_tax_alone - improvement_surcharge
+        - congestion_surcharge - airport_fee - cbd_congestion_fee - tolls - tip as beyond_columns,
+        coalesce(faults && array[
+            'surcharge_in_total_alone', 'fee_in_total_alone', 'cbd_fee_not_shown',
+            'subway_fare_as_tip', 'paratransit', 'negative_fare'
+        ], false) as is_known
     from taken_apart
 
 )
@@ -93,33 +98,17 @@ select
     vendor_id,
     payment_type_id,
     faults,
-    fare::numeric(14,4) as fare,
-    (extra_alone - laguardia)::numeric(14,4) as rush_hour_and_night,
-    (airport_fee + laguardia)::numeric(14,4) as airport,
-    mta_tax_alone::numeric(14,4) as mta_tax,
-    improvement_surcharge::numeric(14,4) as improvement,
-    congestion_surcharge::numeric(14,4) as congestion,
-    cbd_congestion_fee::numeric(14,4) as cbd_fee,
-    tolls::numeric(14,4) as tolls,
-    tip::numeric(14,4) as tip,
-    case
-        when
-            faults && array[
-                'surcharge_in_total_alone', 'fee_in_total_alone', 'cbd_fee_not_shown', 'subway_fare_as_tip',
-                'paratransit', 'negative_fare'
-            ]
-            then beyond_columns
-        else 0
-    end::numeric(14,4) as not_in_columns,
-    case
-        when
-            faults && array[
-                'surcharge_in_total_alone', 'fee_in_total_alone', 'cbd_fee_not_shown', 'subway_fare_as_tip',
-                'paratransit', 'negative_fare'
-            ]
-            then 0
-        else beyond_columns
-    end::numeric(14,4) as unexplained,
+    fare::numeric(14, 4) as fare,
+    (extra_alone - laguardia)::numeric(14, 4) as rush_hour_and_night,
+    (airport_fee + laguardia)::numeric(14, 4) as airport,
+    mta_tax_alone::numeric(14, 4) as mta_tax,
+    improvement_surcharge::numeric(14, 4) as improvement,
+    congestion_surcharge::numeric(14, 4) as congestion,
+    cbd_congestion_fee::numeric(14, 4) as cbd_fee,
+    tolls::numeric(14, 4) as tolls,
+    tip::numeric(14, 4) as tip,
+    case when is_known then beyond_columns else 0 end::numeric(14, 4) as not_in_columns,
+    case when is_known then 0 else beyond_columns end::numeric(14, 4) as unexplained,
     total_amount
 from summed
 where total_amount is not null

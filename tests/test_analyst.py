@@ -5,7 +5,15 @@ import sys
 from datetime import date
 
 import pytest
-from conftest import HOME, OURS, build_by_hand, land_made_up, point_to, run_query
+from conftest import (
+    HOME,
+    OURS,
+    build_by_hand,
+    create_anew,
+    land_made_up,
+    point_to,
+    run_query,
+)
 from psycopg2.extensions import encrypt_password
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
@@ -20,9 +28,11 @@ from flows.warehouse.roles import add_login, ensure_analyst
 
 
 @pytest.fixture(scope="module")
-def built(built_january):
+def built(built_january, new_database):
     """One month is enough here."""
-    return built_january
+    settings = new_database()
+    create_anew(settings, template=built_january.db)
+    return settings
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, run_dbt, run_query, wait_until
+from conftest import build_by_hand, load_file, run_dbt, run_query, set_limits, wait_until
 from made_up import made_up_month
 from sqlalchemy import Connection
 
@@ -32,12 +32,6 @@ APART = (
     "select relname::text from pg_class where relkind = 'r' and not relispartition"
     " and (relname ~ '^yellow_tripdata' or relnamespace = to_regnamespace('trip_months'))"
 )
-
-
-def set_limits(monkeypatch, **limits: str) -> None:
-    """Have all sessions wait for locks and snapshots in this way."""
-    options = " ".join(f"-c nyc_taxi.lock_{name}={value}" for name, value in limits.items())
-    monkeypatch.setenv("PGOPTIONS", options)
 
 
 @pytest.fixture
@@ -89,7 +83,7 @@ def reload(rows: int, month: date = JANUARY) -> None:
     load_file(made_up_month(month, rows), month, force=True, allow_fewer_rows=True)
 
 
-# The server is that of both processes of the suite.
+# The server is that of all processes of the suite.
 OF_OURS = "select from pg_stat_activity where datname = current_database()"
 
 

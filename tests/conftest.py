@@ -131,8 +131,8 @@ SLOW_FIXTURES = {"prefect_server", "own_server", "new_copy", "start"}
 # The files that last longest, the longest first. Those that mostly wait come between those that
 # keep a processor busy, so that one process's waiting is another one's time.
 LONGEST = (
-    *("test_backfill", "test_build", "test_lost_runs", "test_up_to_date", "test_serve"),
-    *("test_readers", "test_faults", "test_other_peoples_things", "test_interrupt", "test_plan"),
+    *("test_backfill", "test_build", "test_up_to_date", "test_serve", "test_readers"),
+    *("test_lost_runs", "test_faults", "test_interrupt", "test_other_peoples_things", "test_plan"),
     *("test_warehouse", "test_elt", "test_eras", "test_load", "test_values", "test_odd_values"),
     *("test_postgres", "test_report", "test_freshness", "test_alerts", "test_dev_target"),
 )

@@ -6,9 +6,9 @@ the workers are started with the commands that docker-compose.yml has for them.
 With `TEST_POSTGRES_URL`, the tests marked `any_postgres` run, and only they, on the server that it
 names, in databases of their own.
 
-With `pytest -n 3`, three processes run the tests and share these servers, and the warehouses that
-tests only read or copy: whichever needs one first makes it, and the process that a person has
-started ends whatever is left of them.
+With `pytest -n 3`, three processes run the tests and share these servers and the built
+warehouse that tests only read: whichever needs one first makes it, and the process that a person
+has started ends whatever is left of them.
 """
 
 import fcntl
@@ -701,14 +701,16 @@ def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
 
 @pytest.fixture(scope="session")
 def built_january(prefect_server) -> Settings:
-    """1,000 rows of January, built once, to be copied, and never to be connected to."""
+    """1,000 rows of January, built once, to be copied.
 
-    def make(_: Settings) -> None:
-        january = date(2021, 1, 1)
-        land_month(january, str(made_up_month(january, 1_000)))
-        build()
-
-    return made_once("built_january", make)
+    Once in each process: the models' SQL has the database's name in it, and under another one it is
+    other code, of which all months are built again.
+    """
+    settings = warehouse_to_build()
+    january = date(2021, 1, 1)
+    land_month(january, str(made_up_month(january, 1_000)))
+    build()
+    return put_by(settings)
 
 
 @pytest.fixture

@@ -5,15 +5,7 @@ import sys
 from datetime import date
 
 import pytest
-from conftest import (
-    HOME,
-    OURS,
-    build_by_hand,
-    create_anew,
-    land_made_up,
-    point_to,
-    run_query,
-)
+from conftest import HOME, OURS, build_by_hand, land_made_up, point_to, run_query
 from psycopg2.extensions import encrypt_password
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
@@ -28,11 +20,9 @@ from flows.warehouse.roles import add_login, ensure_analyst
 
 
 @pytest.fixture(scope="module")
-def built(built_january, new_database):
+def built(built_january):
     """One month is enough here."""
-    settings = new_database()
-    create_anew(settings, template=built_january.db)
-    return settings
+    return built_january
 
 
 @pytest.fixture(scope="module")

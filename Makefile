@@ -37,8 +37,8 @@ serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: ht
 worker: $(INSTALLED)  ## start one more worker, here or on another machine, in the foreground: ARGS="--limit 8"
 	@exec $(BIN)/python -m flows.server.worker $(ARGS)
 
-test: $(INSTALLED)  ## run every test, in two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: $(INSTALLED)  ## run every test, in three processes: much of it is waiting
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(INSTALLED)  ## run the tests that need neither a Prefect server nor minutes
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)

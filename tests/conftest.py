@@ -6,8 +6,9 @@ the workers are started with the commands that docker-compose.yml has for them.
 With `TEST_POSTGRES_URL`, the tests marked `any_postgres` run, and only they, on the server that it
 names, in databases of their own.
 
-With `pytest -n 2`, two processes run the tests and share these servers: whichever needs one first
-starts it, and the process that a person has started ends whatever is left of them.
+With `pytest -n 3`, three processes run the tests and share these servers and the built
+warehouse that tests only read: whichever needs one first makes it, and the process that a person
+has started ends whatever is left of them.
 """
 
 import fcntl
@@ -127,10 +128,21 @@ from flows.warehouse.load import Load, load  # noqa: E402
 from flows.warehouse.roles import ensure_analyst  # noqa: E402
 
 SLOW_FIXTURES = {"prefect_server", "own_server", "new_copy", "start"}
+# The files that last longest, the longest first. Those that mostly wait come between those that
+# keep a processor busy, so that one process's waiting is another one's time.
+LONGEST = (
+    *("test_backfill", "test_build", "test_up_to_date", "test_serve", "test_readers"),
+    *("test_lost_runs", "test_faults", "test_interrupt", "test_other_peoples_things", "test_plan"),
+    *("test_warehouse", "test_elt", "test_eras", "test_load", "test_values", "test_odd_values"),
+    *("test_postgres", "test_report", "test_freshness", "test_alerts", "test_dev_target"),
+)
 
 
 def pytest_collection_modifyitems(config, items):
-    """Fast tests first: those without a server. What needs Prefect's or one of its own is slow."""
+    """Fast tests first: those without a server. What needs Prefect's or one of its own is slow.
+
+    Where several processes share the files, the files that last longest come first.
+    """
     if OTHER_SERVER:
         others = [item for item in items if not item.get_closest_marker("any_postgres")]
         config.hook.pytest_deselected(items=others)
@@ -139,6 +151,9 @@ def pytest_collection_modifyitems(config, items):
         if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker("slow")
     items.sort(key=lambda item: not {"postgres", "prefect_server"}.isdisjoint(item.fixturenames))
+    if WORKER != "main":
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 def pytest_make_parametrize_id(val):
@@ -203,7 +218,7 @@ def pytest_unconfigure():
 
 @contextmanager
 def one_at_a_time(what: str) -> Iterator[None]:
-    """Have the other process of the suite wait until this one has done something."""
+    """Have the other processes of the suite wait until this one has done something."""
     with (HOME / f"{what}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -571,6 +586,12 @@ def point_to(settings: Settings) -> None:
     os.environ |= environment_of(settings.url)
 
 
+def set_limits(monkeypatch, **limits: str) -> None:
+    """Have all sessions wait for locks and snapshots in this way."""
+    options = " ".join(f"-c nyc_taxi.lock_{name}={value}" for name, value in limits.items())
+    monkeypatch.setenv("PGOPTIONS", options)
+
+
 @pytest.fixture
 def warehouse(database, prefect_server) -> Settings:
     """An empty database that the settings name, and a Prefect server."""
@@ -605,12 +626,26 @@ def land(warehouse):
 @pytest.fixture(scope="session")
 def built(prefect_server, tmp_path_factory) -> Settings:
     """A warehouse with yellow months and one of the apps, built once; tests may only read it."""
-    settings = warehouse_to_build()
-    for month, rows in ((date(2021, 1, 1), 20_000), (date(2021, 2, 1), 4_000)):
-        land_made_up(month, rows)
-    load_era("fhvhv 2024 Parquet", tmp_path_factory.mktemp("apps"), 500)
-    build_by_hand(settings, "build")
-    return put_by(settings)
+
+    def make(settings: Settings) -> None:
+        for month, rows in ((date(2021, 1, 1), 20_000), (date(2021, 2, 1), 4_000)):
+            land_made_up(month, rows)
+        load_era("fhvhv 2024 Parquet", tmp_path_factory.mktemp("apps"), 500)
+        build_by_hand(settings, "build")
+
+    return made_once("built", make)
+
+
+def made_once(name: str, make: Callable[[Settings], None]) -> Settings:
+    """The settings of a database that all processes share, and the first to ask has made."""
+    kept, is_made = start_postgres().model_copy(update={"db": f"{OURS}{name}"}), HOME / name
+    with one_at_a_time(name):
+        if not is_made.exists():
+            settings = warehouse_to_build()
+            make(settings)
+            put_by(settings, kept)
+            is_made.touch()
+    return kept
 
 
 def warehouse_to_build() -> Settings:
@@ -621,9 +656,9 @@ def warehouse_to_build() -> Settings:
     return settings
 
 
-def put_by(settings: Settings) -> Settings:
+def put_by(settings: Settings, kept: Settings | None = None) -> Settings:
     """Keep a database that has been built, under a name of its own; returns its settings."""
-    kept = settings.model_copy(update={"db": f"{OURS}test_{WORKER}_{next(DATABASES)}"})
+    kept = kept or settings.model_copy(update={"db": f"{OURS}test_{WORKER}_{next(DATABASES)}"})
     run_outside_transaction(
         administrator(settings),
         end_sessions(settings),
@@ -666,7 +701,11 @@ def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
 
 @pytest.fixture(scope="session")
 def built_january(prefect_server) -> Settings:
-    """1,000 rows of January, built once, to be copied."""
+    """1,000 rows of January, built once, to be copied.
+
+    Once in each process: the models' SQL has the database's name in it, and under another one it is
+    other code, of which all months are built again.
+    """
     settings = warehouse_to_build()
     january = date(2021, 1, 1)
     land_month(january, str(made_up_month(january, 1_000)))
@@ -689,7 +728,7 @@ def start_dbt(settings: Settings, command: str, own_target: Path) -> subprocess.
         own_target.mkdir(parents=True, exist_ok=True)
         shutil.copy2(parsed, own_target)
     return subprocess.Popen(
-        ["dbt", *command.split(), "--target-path", own_target, *AS_THE_FLOWS],
+        ["dbt", *command.split(), "--partial-parse", "--target-path", own_target, *AS_THE_FLOWS],
         cwd=ROOT / "dbt_project",
         env=os.environ | {"POSTGRES_DB": settings.db},
         stdout=subprocess.PIPE,

@@ -80,27 +80,27 @@ def backfilled(prefect_server, api, tmp_path_factory):
         states = [run["state_type"] for run in runs_of("land")]
         return "COMPLETED" in states and "PENDING" not in states
 
-    with one_at_a_time("deployments"):
+    with one_at_a_time("deployments"):  # other automations would take these runs for lost
         assert start_service("deploy", **here).wait(240) == 0
-    workers = [start_worker(), start_worker()]
-    try:
-        first = start_backfill()
-        wait_until(is_in_the_middle, 400)
-        workers[0].kill()
-        workers.append(start_worker())
-        exit_code = first.wait(600)
-        lands = runs_of("land")
-        after_first = run_query(database, "select source_month, raw_rows from trip_accounting")
-        mended = made_up_month(BROKEN, ROWS)
-        (folder / f"{BROKEN:%Y-%m}.csv.gz").write_bytes(mended.read_bytes())
-        second = backfill("2020-01..2020-04", f"{folder}/{{month}}.csv.gz", return_state=True)
-    finally:
-        for worker in workers:
-            if worker.poll() is None:  # its runs would outlive it
-                for process in psutil.Process(worker.pid).children(recursive=True):
-                    process.kill()
-            worker.kill()
-            worker.wait()
+        workers = [start_worker(), start_worker()]
+        try:
+            first = start_backfill()
+            wait_until(is_in_the_middle, 400)
+            workers[0].kill()
+            workers.append(start_worker())
+            exit_code = first.wait(600)
+            lands = runs_of("land")
+            after_first = run_query(database, "select source_month, raw_rows from trip_accounting")
+            mended = made_up_month(BROKEN, ROWS)
+            (folder / f"{BROKEN:%Y-%m}.csv.gz").write_bytes(mended.read_bytes())
+            second = backfill("2020-01..2020-04", f"{folder}/{{month}}.csv.gz", return_state=True)
+        finally:
+            for worker in workers:
+                if worker.poll() is None:  # its runs would outlive it
+                    for process in psutil.Process(worker.pid).children(recursive=True):
+                        process.kill()
+                worker.kill()
+                worker.wait()
     return SimpleNamespace(
         database=put_by(database),
         exit_code=exit_code,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import date
 
 import pytest
-from conftest import BUILD, build_by_hand, load_file, run_dbt
+from conftest import BUILD, build_by_hand, load_file, run_dbt, set_limits
 from made_up import made_up_month
 from sqlalchemy.exc import DBAPIError
 
@@ -135,10 +135,13 @@ def readers(settings: Settings, relations: Sequence[str], *pauses: float) -> Ite
 
 @pytest.mark.any_postgres
 @pytest.mark.usefixtures("views")
-def test_views_stay_and_readers_find_every_table_while_months_and_models_are_built(january, query):
+def test_views_stay_and_readers_find_every_table_while_months_and_models_are_built(
+    january, query, monkeypatch
+):
     """Three readers, one of them in long transactions; a reload, then a full refresh."""
+    set_limits(monkeypatch, attempt="300ms", pause="500ms")  # a quarter of the usual
     seen = [name for mart in MARTS for name in (mart, f"of_{mart}")]
-    with readers(january, seen, 0.2, 0.2, 3) as reads:
+    with readers(january, seen, 0.1, 0.1, 0.8) as reads:  # longer than an attempt and a pause
         for words in (f"{BUILD} --threads 4", f"{BUILD} --threads 4 --full-refresh"):
             load_file(made_up_month(JANUARY, 1_000 + len(reads)), JANUARY, allow_fewer_rows=True)
             build_by_hand(january, words)

@@ -120,7 +120,8 @@ def new_copy():
 
     yield make
     for copy in copies:
-        copy.run("make", "down")
+        if copy.processes():
+            copy.run("make", "down")
 
 
 @pytest.fixture(scope="module")

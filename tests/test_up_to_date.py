@@ -20,7 +20,9 @@ WRITTEN = "select dataset, source_month, load_id, build_id from bookkeeping.buil
 @pytest.fixture
 def edit(monkeypatch, tmp_path, warehouse):
     """Edit a file of a copy of dbt's project, which is built from then on."""
-    parsed = target(warehouse) / "partial_parse.msgpack"
+    parsed, before = target(warehouse) / "partial_parse.msgpack", tmp_path / "parsed"
+    if parsed.exists():
+        shutil.copy2(parsed, before)
     project = tmp_path / "project"
     outputs = shutil.ignore_patterns("logs", "target")
     shutil.copytree(PROJECT, project, ignore=outputs)
@@ -34,7 +36,10 @@ def edit(monkeypatch, tmp_path, warehouse):
         parsed.unlink(missing_ok=True)  # dbt_project.yml says why
 
     yield edit
-    parsed.unlink(missing_ok=True)
+    if before.exists():
+        shutil.copy2(before, parsed)
+    else:
+        parsed.unlink(missing_ok=True)
 
 
 @pytest.fixture

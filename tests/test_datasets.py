@@ -116,7 +116,9 @@ def test_a_file_without_any_sign_is_told_by_what_it_lacks():
 def test_names_are_the_same_wherever_they_are_listed(dataset):
     """What a file must have, what the raw table has, and what the staging model reads."""
     staging = (SOURCES.parent / f"stg_tlc__{dataset.name}_trips.sql").read_text()
-    lists = re.findall(r"'(?:smallint|numeric|timestamp|text|code)',\s*\[(.*?)\]", staging, re.S)
+    lists = re.findall(
+        r"'(?:smallint|numeric\(\d+, \d+\)|timestamp|text|code)',\s*\[(.*?)\]", staging, re.S
+    )
     read = [set(re.findall(r"'(\w+)'", names)) for names in lists]
     assert set().union(*read) == set(dataset.columns)
     for required in (dataset.pickup, *dataset.required):

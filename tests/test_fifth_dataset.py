@@ -41,7 +41,8 @@ where not is_rejected
 """
 ROWS = """
 select
-    dataset, source_month, source_row, load_id, null::smallint as passenger_count,
+    dataset, source_month, source_row, load_id, null::smallint as vendor_id,
+    null::smallint as passenger_count,
     is_rejected, rejection_reasons, raw_values
 from {{ ref('stg_tlc__red_trips') }}
 """
@@ -49,14 +50,14 @@ IN_TRIPS = """
 select
     'red' as dataset, trip_id, source_month, pickup_datetime, dropoff_datetime,
     pickup_location_id, null::smallint as dropoff_location_id,
-    null::numeric as duration_minutes, null::numeric as trip_distance,
-    null::numeric as speed_mph, null::smallint as passenger_count,
-    null::numeric as fare_amount, null::numeric as tip_amount, null::numeric as tip_share,
-    null::numeric as total_amount, null::smallint as payment_type_id,
-    null as hvfhs_license_num, null as dispatching_base_num, 'Red taxi' as taxi,
-    null::boolean as is_dropoff_before_pickup, null::boolean as is_fare_without_distance,
-    null::boolean as is_implausibly_fast, null::boolean as is_implausibly_long,
-    null::boolean as has_negative_amount, null::boolean as is_outside_source_month
+    null as pickup_zone_from, null as dropoff_zone_from,
+    null::numeric(14, 2) as duration_minutes, null::numeric(14, 4) as trip_distance,
+    null::numeric(20, 1) as speed_mph, null::smallint as passenger_count,
+    null::numeric(14, 4) as fare_amount, null::numeric(14, 4) as tip_amount,
+    null::numeric(18, 4) as tip_share, null::numeric(14, 4) as total_amount,
+    null::smallint as payment_type_id,
+    null as hvfhs_license_num, null as dispatching_base_num, null::smallint as vendor_id,
+    'Red taxi' as taxi, null::text[] as faults, null::timestamp as pickup_hour_in_file_order
 from {{ ref('red_taxi_trips') }}
 """
 TYPES = {

@@ -78,13 +78,18 @@ def test_it_says_what_sql_says(page, built):
     with connect(built) as connection:
         trips, revenue, fare, tips = connection.execute(
             text(
-                "select count(*), sum(total_amount), avg(fare_amount),"
-                " sum(tip_amount) filter (where payment_type_id = 1)"
-                " / sum(fare_amount) filter (where payment_type_id = 1) from yellow_taxi_trips"
+                "select count(*) filter (where not faults && '{refund}'),"
+                " sum(total_amount) filter (where not faults && '{unpaid}'),"
+                " sum(fare_amount) filter (where not faults && '{unpaid}')"
+                " / count(fare_amount) filter (where not faults && '{refund,refunded,unpaid}'),"
+                " sum(tip_amount) filter (where is_of_cards) / sum(fare_amount) filter (where is_of_cards)"
+                " from (select *, payment_type_id = 1 and not faults && '{prearranged,paratransit}'"
+                " as is_of_cards from (select total_amount, fare_amount, tip_amount, payment_type_id,"
+                " coalesce(faults, '{}') as faults from yellow_taxi_trips) as trips) as trips"
             )
         ).one()
         flagged = connection.scalar(
-            text("select count(*) from yellow_taxi_trips where has_negative_amount")
+            text("select count(*) from yellow_taxi_trips where 'refund' = any(faults)")
         )
     for number in (f"{trips:,}", f"${revenue:,.0f}", f"${fare:,.2f}", f"{tips:.1%}"):
         assert f"<b>{number}</b>" in page

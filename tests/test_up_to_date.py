@@ -60,7 +60,10 @@ class TestEditedCode:
         land(FEBRUARY, 100)
         build_by_hand(january, f"run --select +{TRIPS}")
         before = months_of(TRIPS)
-        longest = "select count(*) from yellow_taxi_trips where is_implausibly_long"
+        longest = (
+            "select count(*) from yellow_taxi_trips"
+            " where faults && array['implausibly_long', 'dropoff_a_day_late']"
+        )
         edit(
             "macros/trip_measures.sql",
             "{%- macro longest_hours() -%} 6",
@@ -140,13 +143,13 @@ class TestSomeOfTheRows:
         [
             *("run --empty", "build --empty", "run --empty --full-refresh", "seed --empty"),
             *(
-                "build --empty --select trip_flags",
+                "build --empty --select trip_faults",
                 "build --event-time-start 2021-01-01 --event-time-end 2021-02-01",
             ),
         ],
     )
     def test_are_refused_before_anything_is_touched(self, january, query, command):
-        flags = "select 'flags', date '2021-01-01', count(*), 0 from trip_flags"
+        flags = "select 'flags', date '2021-01-01', count(*), 0 from trip_faults"
         state = f"{WRITTEN} union all {flags} order by 1, 2, 3, 4"
         before = query(state)
         is_done, said = run_dbt(january, command)
@@ -157,7 +160,7 @@ class TestSomeOfTheRows:
 
     def test_are_refused_from_the_environment_as_well(self, january, monkeypatch):
         monkeypatch.setenv("DBT_SAMPLE", "1 day")
-        is_done, said = run_dbt(january, "run --select trip_flags")
+        is_done, said = run_dbt(january, "run --select trip_faults")
         assert not is_done
         assert "--sample would leave tables with some of their rows" in said
 
@@ -229,7 +232,7 @@ def test_a_retried_test_leaves_the_months_untested_that_it_has_not_seen(january,
 
 def test_a_table_whose_model_is_gone_is_named(january, query, edit):
     query("create table old_mart (x int); comment on table old_mart is 'a mart (nyc-taxi-elt)'")
-    said = build_by_hand(january, "run --select trip_flags")
+    said = build_by_hand(january, "run --select trip_faults")
     assert "old_mart is no model's any more, and stays as it was last built. Drop it" in said
     assert query("select to_regclass('old_mart')::text") == [("old_mart",)]
 
@@ -239,10 +242,10 @@ def test_a_table_whose_model_is_gone_is_named(january, query, edit):
     [
         (f"trips/{TRIPS}", "v", "partitioned_by_month"),
         (f"trips/{TRIPS}", "r", "partitioned_by_month"),
-        ("audit/trip_flags", "v", "incremental_by_month"),
-        ("audit/trip_flags", "p", "incremental_by_month"),
-        ("audit/trip_flags", "v", "replaced_table"),
-        ("audit/trip_flags", "p", "replaced_table"),
+        ("audit/trip_faults", "v", "incremental_by_month"),
+        ("audit/trip_faults", "p", "incremental_by_month"),
+        ("audit/trip_faults", "v", "replaced_table"),
+        ("audit/trip_faults", "p", "replaced_table"),
     ],
 )
 def test_a_model_that_was_made_in_another_way_is_built_with_what_reads_it(
@@ -283,13 +286,13 @@ def test_a_model_that_was_made_in_another_way_is_built_with_what_reads_it(
 
 
 def test_a_materialization_that_drops_what_people_have_built_is_refused(january, query, edit):
-    query("create view mine as select * from trip_flags")
+    query("create view mine as select * from trip_faults")
     edit(
-        "models/marts/audit/trip_flags.sql", "select", "{{ config(materialized='table') }}\nselect"
+        "models/marts/audit/trip_faults.sql", "select", "{{ config(materialized='table') }}\nselect"
     )
-    is_done, said = run_dbt(january, "run --select trip_flags")
+    is_done, said = run_dbt(january, "run --select trip_faults")
     assert not is_done
-    assert "trip_flags.sql: materialized='table' drops what people" in said
+    assert "trip_faults.sql: materialized='table' drops what people" in said
     assert "materialized='replaced_table'" in said
     query("select * from mine")
 

@@ -82,9 +82,9 @@ def test_it_says_what_sql_says(page, built):
                 " sum(total_amount) filter (where not faults && '{unpaid}'),"
                 " sum(fare_amount) filter (where not faults && '{unpaid}')"
                 " / count(fare_amount) filter (where not faults && '{refund,refunded,unpaid}'),"
-                " sum(tip_amount) filter (where is_of_cards) / sum(fare_amount) filter (where is_of_cards)"
+                " sum(tip_amount) filter (where of_card) / sum(fare_amount) filter (where of_card)"
                 " from (select *, payment_type_id = 1 and not faults && '{prearranged,paratransit}'"
-                " as is_of_cards from (select total_amount, fare_amount, tip_amount, payment_type_id,"
+                " as of_card from (select total_amount, fare_amount, tip_amount, payment_type_id,"
                 " coalesce(faults, '{}') as faults from yellow_taxi_trips) as trips) as trips"
             )
         ).one()

@@ -1,4 +1,4 @@
-"""What is known to be wrong in TLC's files is recognised, named, and corrected where it is certain."""
+"""What is known to be wrong in TLC's files is recognised, named, and corrected where certain."""
 
 import csv
 import re

@@ -271,6 +271,29 @@ class TestAMonthThatIsLocked:
         assert f"{TRIPS} is locked by process" in said
 
 
+def test_a_month_whose_swap_fails_is_not_remembered_as_built(january, superuser, query):
+    """The memory of what is built is written in the swap's own transaction."""
+    memory = f"select load_id from bookkeeping.built_months where relation = 'public.{TRIPS}'"
+    before = query(memory)
+    reload(3_000)
+    admin = superuser.model_copy(update={"db": january.db})
+    run_query(
+        admin,
+        "create function fail() returns event_trigger language plpgsql as $$ begin"
+        " if position('raw.swap_month' in current_query()) > 0 then raise 'no swap today'; end if;"
+        " end $$; create event trigger no_swap on ddl_command_start execute function fail()",
+    )
+    try:
+        is_done, said = run_dbt(january, BUILD_TRIPS)
+    finally:
+        run_query(admin, "drop event trigger no_swap; drop function fail()")
+    assert not is_done
+    assert "no swap today" in said
+    assert query(memory) == before
+    build_by_hand(january, BUILD_TRIPS)
+    assert query(memory) > before
+
+
 class TestATableThatIsFilledApart:
     @pytest.fixture
     def leftover(self, january, query) -> str:

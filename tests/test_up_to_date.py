@@ -100,7 +100,7 @@ class TestEditedCode:
         assert query(old.replace("JFK Airport", "Idlewild")) > [(0,)]
 
     def test_of_a_metric(self, january, query, edit):
-        edit("models/marts/trips/trips.yml", "expr: total_amount", "expr: total_amount * 2")
+        edit("models/marts/trips/trips.yml", "else total_amount end", "else total_amount * 2 end")
         revenue = "select sum(revenue) from daily_trips"
         [(before,)] = query(revenue)
         build_by_hand(january, "run --select daily_trips")

@@ -55,16 +55,17 @@
             ~ filled.why_not_cast, info=True) -%}
     {%- endif %}
     {% do refuse_rejected_rows(month, fresh_month(target, month), filled.trip_count) %}
+    {% do run_query("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month
+        ~ "', '" ~ fresh_month(target, month) ~ "')") %}
     {% for statement in after_filling(fresh_month(target, month)) %}
         {% do run_query(statement) %}
     {% endfor %}
-    {% do run_query("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month
-        ~ "', '" ~ fresh_month(target, month) ~ "')") %}
     {% do run_query("select raw.mark_as_apart('" ~ fresh_month(target, month) ~ "', '" ~ name_of(target) ~ "')") %}
 {% endmacro %}
 
 
-{#- What is done to a month's table once it is filled: a part of the model's code. -#}
+{#- What is done to a month's table once it is filled and has its key, without which a publication would
+    refuse an update: a part of the model's code. -#}
 {% macro after_filling(trips) %}
     {{ return(mark_by_file_order(trips) if config.get('meta').looks_at_neighbours else []) }}
 {% endmacro %}

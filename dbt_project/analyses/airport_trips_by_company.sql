@@ -4,7 +4,7 @@ select
     pickup_zone as airport,
     company,
     count(*) as trips,
-    round(avg(total_amount - tip_amount), 2) as average_cost,
+    round(avg(total_amount - coalesce(tip_amount, 0)), 2) as average_cost,
     round(avg(trip_distance), 1) as average_miles
 from {{ ref('trips') }}
 where

@@ -7,8 +7,7 @@
 # end of its own transaction, so that it never sends another BEGIN. From there on each statement commits by itself:
 #   - `set local` has no effect on the next statement
 #   - a temporary table `on commit drop` is gone at once
-#   - of two statements of which the second one fails, the first one stays
-# Before the first commit all three are as one expects. An explicit `begin` as the next statement's SQL is the way round.
+# Before the first commit both are as one expects. An explicit `begin` as the next statement's SQL is the way round.
 #
 # Needs Python 3.10 or newer and bash. Installs pinned packages into a temporary folder, and stops its server.
 set -euo pipefail

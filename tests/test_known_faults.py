@@ -135,12 +135,27 @@ CASES = {  # what a row has in place of the ordinary one's values; its faults; i
         ["negative_fare"],
         {"fare_amount": None, "total_amount": 4},
     ),
+    "vendor 1, whose columns hold one another": (
+        {
+            "VendorID": 1,
+            **{"extra": 5.25, "congestion_surcharge": 2.75, "mta_tax": 1.5, "total_amount": 25.35},
+        },
+        None,
+        {"extra": 5.25, "mta_tax": 1.5},
+    ),
+    "to LaGuardia": ({"extra": 7.5, "DOLocationID": 138, "total_amount": 27.6}, None, {}),
+    "a negative tip": ({"tip_amount": -1, "total_amount": 18.6}, ["negative_amount"], {}),
     "JFK's rate in Harlem": ({"RatecodeID": 2}, ["jfk_rate_elsewhere"], {}),
     "JFK's rate to JFK": ({"RatecodeID": 2, "DOLocationID": 132}, None, {}),
     "over the change in March": (
         lasts("09 01:50:00", "09 03:10:00"),
         ["clock_change"],
         {"duration_minutes": 20, "speed_mph": 7.5},
+    ),
+    "from the hour that March does not have": (
+        lasts("09 02:30:00", "09 03:10:00"),
+        None,
+        {"duration_minutes": 40},
     ),
     "before the change in March": (
         lasts("09 01:30:00", "09 01:50:00"),
@@ -347,15 +362,22 @@ def test_of_a_file_whose_order_means_nothing_no_clock_is_wrong_and_no_pair_inven
     assert invented == [(0,)]
 
 
-def test_the_charges_of_vendor_1_are_counted_once(marked):
-    """Its extra holds the congestion surcharge, and its tax the improvement surcharge."""
+@pytest.mark.parametrize(
+    ("case", "charges"),
+    [
+        ("vendor 1, whose columns hold one another", (2.5, 0, 0.5, 1, 2.75)),
+        ("to LaGuardia", (2.5, 5, 0.5, 1, 0)),
+    ],
+)
+def test_each_charge_is_counted_once_and_under_its_name(marked, case, charges):
     [found] = run_query(
         marked,
-        "select rush_hour_and_night::float, mta_tax::float, improvement::float, unexplained::float"
-        " from trip_charges where source_month = '2025-03-01' and right(trip_id::text, 3)::int ="
-        f" {1 + [*CASES].index('nobody paid')}",
+        "select rush_hour_and_night::float, airport::float, mta_tax::float, improvement::float,"
+        " congestion::float, not_in_columns::float, unexplained::float from trip_charges"
+        " where source_month = '2025-03-01' and right(trip_id::text, 3)::int ="
+        f" {1 + [*CASES].index(case)}",
     )
-    assert found == (2.5, 0.5, 1.0, 0.0)
+    assert found == (*charges, 0, 0)
 
 
 def test_the_parts_of_a_total_add_up_to_it(marked):
@@ -371,7 +393,7 @@ def test_each_fault_that_is_marked_has_a_rule_and_each_rule_is_described():
     macros = [PROJECT / f"macros/{name}.sql" for name in ("known_faults", "file_order")]
     text = "\n".join(path.read_text() for path in macros)
     ruled = set(re.findall(r"^        '(\w+)':\n", text, re.M))
-    ruled |= set(re.findall(r"^            '(\w+)':(?:\n| )", text, re.M))
+    ruled |= set(re.findall(r"^ {12}'(\w+)':(?:\n| )", text, re.M))
     ruled |= set(re.findall(r"'(\w+)': (?:is_long|\"\(|touches)", text))
     ruled |= set(re.findall(r"'(\w+)' as fault", text))
     with SEED.open(newline="") as file:

@@ -14,6 +14,13 @@
         'dropoff_before_pickup':
             "dropoff_datetime < pickup_datetime and (" ~ clocks_went_back_between() ~ ") is not true",
     } -%}
+    {%- if dataset == 'green' -%}
+        {%- do rules.update({
+            'pickup_time_unknown':
+                "vendor_id = 2 and pickup_longitude = 0 and pickup_datetime::time = '00:00'
+                and source_month < '2015-01-01'",
+        }) -%}
+    {%- endif -%}
     {%- if dataset in ['yellow', 'green'] -%}
         {%- do rules.update(faults_of_taxis(dataset)) -%}
     {%- else -%}
@@ -63,8 +70,6 @@
             "vendor_id = 7 and dropoff_datetime = pickup_datetime",
         'fare_typed_in_later':
             "rate_code_id = 5 and dropoff_datetime < pickup_datetime + interval '1 minute'",
-        'pickup_time_unknown':
-            "vendor_id = 2 and pickup_longitude = 0 and pickup_datetime::time = '00:00'",
         'beyond_200_miles':
             "trip_distance > 200",
         'paratransit':
@@ -174,9 +179,10 @@
     and pickup_datetime >= dropoff_datetime::date - 1
 {%- endmacro %}
 
+{#- What a clock says from 02:00 to 02:59 was not put forward, and is taken as it is. -#}
 {% macro clocks_went_forward_between() -%}
     {{ is_day_of_clock_change(3, 8) }}
-    and pickup_datetime < dropoff_datetime::date + time '03:00' and dropoff_datetime::time >= '03:00'
+    and pickup_datetime < dropoff_datetime::date + time '02:00' and dropoff_datetime::time >= '03:00'
 {%- endmacro %}
 
 {#- Where no other reading is possible: from before the hour that comes twice to after it, or back in it. -#}

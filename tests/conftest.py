@@ -757,3 +757,22 @@ def run_query(settings: Settings, statement: str) -> list[tuple]:
     with connect(settings) as connection, connection.begin():
         result = connection.exec_driver_sql(statement)
         return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def assert_trips_are(trips: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Compare trips with those of a file, but for what a known fault corrects (test_known_faults.py)."""
+
+    def plain(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.astype(object).where(frame.notna(), None)
+
+    times = ["pickup_datetime", "dropoff_datetime"]
+    corrected = [*times, "trip_distance", "fare_amount", "tip_amount", "payment_type_id"]
+    others = [name for name in expected if name not in corrected]
+    pd.testing.assert_frame_equal(plain(trips[others]), plain(expected[others]), check_dtype=False)
+    is_clean, clean = trips["faults"].isna(), expected.copy()
+    if "payment_type_id" in clean:
+        clean.loc[(clean["payment_type_id"] == 2) & (clean["tip_amount"] == 0), "tip_amount"] = None
+    pd.testing.assert_frame_equal(
+        plain(trips.loc[is_clean, list(expected)]), plain(clean[is_clean]), check_dtype=False
+    )
+    assert is_clean.mean() > 0.3

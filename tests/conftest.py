@@ -760,7 +760,7 @@ def run_query(settings: Settings, statement: str) -> list[tuple]:
 
 
 def assert_trips_are(trips: pd.DataFrame, expected: pd.DataFrame) -> None:
-    """Compare trips with those of a file, but for what a known fault corrects (test_known_faults.py)."""
+    """Compare trips with those of a file, but for what a known fault corrects."""
 
     def plain(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.astype(object).where(frame.notna(), None)

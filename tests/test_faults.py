@@ -80,7 +80,7 @@ def test_a_run_that_is_killed_anywhere_leaves_the_old_or_the_new(january, query)
         [counts] = query(
             "select (select count(*) from raw.yellow_tripdata)::int,"
             " (select count(*) from yellow_taxi_trips)::int,"
-            " (select sum(trips) from daily_trips)::int"
+            " (select sum(trips + refunds) from daily_trips)::int"
         )
         return counts
 

@@ -862,7 +862,21 @@ begin
     execute format('alter table %s rename to %I', old, left(name, 50) || '_replaced');
     execute format('alter table %s set schema %I', fresh, home);
     for number in 1 .. coalesce(array_length(readers, 1), 0) loop
-        execute format('create or replace view %s as %s', readers[number], definitions[number]);
+        begin
+            execute format('create or replace view %s as %s', readers[number], definitions[number]);
+        exception when invalid_table_definition then
+            -- A column of the table has another scale now: that of the view keeps the type that it had.
+            execute (
+                select format(
+                    'create or replace view %s as select %s from (%s) as trips', readers[number],
+                    string_agg(format(
+                        '%1$I::%2$s as %1$I', attname, format_type(atttypid, atttypmod)
+                    ), ', ' order by attnum), rtrim(definitions[number], ';')
+                )
+                from pg_attribute
+                where attrelid = readers[number]::regclass and attnum > 0 and not attisdropped
+            );
+        end;
     end loop;
     if raw.dependents_of(old) is not null then
         raise dependent_objects_still_exist using message = format(

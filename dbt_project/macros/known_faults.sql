@@ -135,16 +135,33 @@
 {%- endmacro %}
 
 
-{#- A column of the file, or null where a fault says that its value is lost. Of tips that are paid in
-    cash TLC's 0 says nothing. -#}
-{% macro unless_lost(column) -%}
-    {%- set lost_by = {
+{#- The rows of a dataset's staging model with their faults, as a query in brackets. -#}
+{% macro with_faults(dataset, trips) -%}
+(
+    select
+        *,
+        {{ faults(dataset) }} as faults,
+        {{ read_once() }} as marked_at
+    from {{ trips }}
+) as marked
+{%- endmacro %}
+
+
+{#- The faults that say that a column's value is lost. -#}
+{% macro faults_that_lose(column) %}
+    {{ return({
         'trip_distance': ['beyond_200_miles', 'prearranged'],
         'fare_amount': ['paratransit', 'negative_fare'],
         'tip_amount': ['paratransit', 'subway_fare_as_tip'],
-    } -%}
+    }[column]) }}
+{% endmacro %}
+
+
+{#- A column of the file, or null where its value is lost. Of tips that are paid in cash TLC's 0 says
+    nothing. -#}
+{% macro unless_lost(column) -%}
     case
-        when {{ has_fault(lost_by[column]) }} then null
+        when {{ has_fault(faults_that_lose(column)) }} then null
         {%- if column == 'tip_amount' %}
         when payment_type_id = 2 and tip_amount = 0 then null
         {%- endif %}

@@ -35,7 +35,7 @@
         when faults is null
             then trip_distance * 3600 / nullif({{ duration_seconds() }}, 0)
         when
-            not ({{ duration_is_lost() }} or {{ has_fault(['beyond_200_miles', 'prearranged']) }})
+            not ({{ duration_is_lost() }} or {{ has_fault(faults_that_lose('trip_distance')) }})
             and {{ duration_seconds() }} + {{ seconds_of_clock_change() }} > 0
             then trip_distance * 3600 / ({{ duration_seconds() }} + {{ seconds_of_clock_change() }})
     end::numeric(20, 1)
@@ -46,7 +46,7 @@
     case
         when
             fare_amount > 0 and ({{ is_cash }}) is not true
-            and (faults is null or not {{ has_fault(['paratransit', 'subway_fare_as_tip', 'prearranged']) }})
+            and (faults is null or not {{ has_fault(faults_that_lose('tip_amount') + ['prearranged']) }})
             then tip_amount / fare_amount
     end::numeric(18, 4)
 {%- endmacro %}

@@ -29,14 +29,8 @@ from flows.settings import DATA
 from flows.warehouse.connection import address, connect, current_url
 
 PAGE = DATA / "report.html"
-OF_TEXT = {
-    "Month",
-    "Name",
-    "Supplied by",
-    "What is wrong",
-    "What is done",
-    "Fault",
-}  # columns of the tables; others are numbers
+# Columns of the tables; others are numbers.
+OF_TEXT = {"Month", "Name", "Supplied by", "What is wrong", "What is done", "Fault"}
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, **RETRIES)

@@ -22,11 +22,5 @@ select
     source_row,
     load_id
 
-from (
-    select
-        *,
-        {{ faults('fhv') }} as faults,
-        {{ read_once() }} as looked_at
-    from {{ ref('stg_tlc__fhv_trips') }}
-) as staged
+from {{ with_faults('fhv', ref('stg_tlc__fhv_trips')) }}
 where not is_rejected

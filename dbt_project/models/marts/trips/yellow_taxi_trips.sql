@@ -5,16 +5,6 @@
     indexes=[{'columns': ['pickup_datetime'], 'type': 'brin'}],
 ) }}
 
-{%- set marked -%}
-    (
-        select
-            *,
-            {{ faults('yellow') }} as faults,
-            {{ read_once() }} as marked_at
-        from {{ ref('stg_tlc__yellow_trips') }}
-    ) as marked
-{%- endset %}
-
 select
     (source_month - date '2000-01-01')::bigint * 100000000 + source_row as trip_id,
 
@@ -57,7 +47,7 @@ select
     source_row,
     load_id
 
-from {{ with_zones_found(marked) }} as trips
+from {{ with_zones_found(with_faults('yellow', ref('stg_tlc__yellow_trips'))) }} as trips
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.

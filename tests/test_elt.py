@@ -64,8 +64,9 @@ yellow 2020-02, 2020-03, 2020-04 are samples of 10,000 trips each: their sums ar
 months', and can't be compared.
 """
     )
+    # A file that another test has fetched on this day is in the cache, and has no line.
     assert re.fullmatch(
-        r"(.*yellow_tripdata_2020-0\d\.csv\.gz: 0\.2 MB, 1\.0 MB of content\n"
+        r"((.*yellow_tripdata_2020-0\d\.csv\.gz: 0\.2 MB, 1\.0 MB of content\n)?"
         r"yellow 2020-0\d: loaded 10,000 rows, 0 malformed lines, \d+\.\d s\n){3}"
         r"\d\d models are up to date, \d+ tests passed, \d+\.\d s\n"
         r"pre: missing passenger count: 668\n"

@@ -701,16 +701,14 @@ def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
 
 @pytest.fixture(scope="session")
 def built_january(prefect_server) -> Settings:
-    """1,000 rows of January, built once, to be copied.
+    """1,000 rows of January, built once, to be copied."""
 
-    Once in each process: the models' SQL has the database's name in it, and under another one it is
-    other code, of which all months are built again.
-    """
-    settings = warehouse_to_build()
-    january = date(2021, 1, 1)
-    land_month(january, str(made_up_month(january, 1_000)))
-    build()
-    return put_by(settings)
+    def make(settings: Settings) -> None:
+        january = date(2021, 1, 1)
+        land_month(january, str(made_up_month(january, 1_000)))
+        build()
+
+    return made_once("built_january", make)
 
 
 @pytest.fixture

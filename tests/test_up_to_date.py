@@ -4,7 +4,7 @@ import shutil
 from datetime import date
 
 import pytest
-from conftest import BUILD, build_by_hand, run_dbt, target
+from conftest import BUILD, build_by_hand, create_anew, run_dbt, target
 
 from flows.build import build_if_needed
 from flows.models.state import is_up_to_date
@@ -98,6 +98,11 @@ class TestEditedCode:
         old = "select count(*) from zone_pairs where 'JFK Airport' in (pickup_zone, dropoff_zone)"
         assert query(old) == [(0,)]
         assert query(old.replace("JFK Airport", "Idlewild")) > [(0,)]
+
+    def test_is_not_that_of_a_copy_under_another_name(self, built_january, new_database):
+        copy = new_database()
+        create_anew(copy, template=built_january.db)
+        assert "is built again" not in build_by_hand(copy, "run --select +daily_trips")
 
     def test_of_a_metric(self, january, query, edit):
         edit("models/marts/trips/trips.yml", "else total_amount end", "else total_amount * 2 end")

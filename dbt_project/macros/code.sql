@@ -5,10 +5,11 @@
 
 {#- The code of the model that is being built: its SQL after all macros, its columns and constraints,
     and the code of the views and seeds that it reads, as they are in the database. That of tables is
-    known month by month. Lines of comments and the layout don't count. -#}
+    known month by month. Lines of comments, the layout and the database's name don't count. -#}
 {% macro code_of_model(ddl='') %}
     {%- set lines = [] -%}
-    {%- for line in ((sql or '') ~ after_filling('')).splitlines() if not line.strip().startswith('--') -%}
+    {%- set statements = ((sql or '') ~ after_filling('')) | replace('"' ~ target.database ~ '".', '') -%}
+    {%- for line in statements.splitlines() if not line.strip().startswith('--') -%}
         {%- do lines.append(line.split() | join(' ')) -%}
     {%- endfor -%}
     {%- set read = [] -%}

@@ -1,5 +1,7 @@
 """Prepare: a warehouse that may be written to, with its server, rights, block and raw schema."""
 
+import logging
+
 import psycopg2
 from prefect_sqlalchemy import (  # type: ignore[import-untyped]
     ConnectionComponents,
@@ -50,6 +52,23 @@ where
     and not (has_schema_privilege(id, 'usage') and has_schema_privilege(id, 'create'))
 """
 
+# The locks that a question about all months of all trips takes, one for each month's table and each
+# of its indexes, and how many locks the server has room for.
+LOCKS = """
+select
+    (
+        select count(*)
+        from pg_class
+        where relnamespace = to_regnamespace('trip_months') and relkind in ('r', 'i')
+    ) as needed,
+    current_setting('max_locks_per_transaction')::int as per_session,
+    current_setting('max_connections')::int
+    + current_setting('max_prepared_transactions')::int as sessions
+"""
+QUESTIONS_AT_ONCE = 4  # two of a build, and two of analysts
+
+logger = logging.getLogger("prefect.prepare")
+
 
 def prepare_warehouse() -> None:
     """Ensure a warehouse that may be written to, and in which nothing is in the models' way.
@@ -65,6 +84,28 @@ def prepare_warehouse() -> None:
                 schema.prepare(cursor, relations())
         except psycopg2.Error as error:
             raise explained(error, "the raw schema can't be made") from None
+        if advice := advice_on_locks(*connection.exec_driver_sql(LOCKS).one()):
+            logger.warning(advice)
+
+
+def advice_on_locks(needed: int, per_session: int, sessions: int) -> str | None:
+    """What to set before questions about years of months fail with "out of shared memory".
+
+    None where the server has room for some of them at once.
+
+    Args:
+        needed: The locks that one of them takes.
+        per_session: The server's `max_locks_per_transaction`.
+        sessions: For how many sessions it keeps so many.
+    """
+    if needed * QUESTIONS_AT_ONCE <= per_session * sessions:
+        return None
+    enough = 2 * needed * QUESTIONS_AT_ONCE / sessions  # for as many months again
+    return (
+        f"a question about all months takes {needed:,} locks, and the server has room for "
+        f"{per_session * sessions:,}: set max_locks_per_transaction = {-(-enough // 64) * 64:.0f} "
+        "there, and restart it"
+    )
 
 
 def ensure_warehouse() -> None:

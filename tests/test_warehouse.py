@@ -229,6 +229,32 @@ def dbt_debug(settings: Settings) -> tuple[int, str]:
     return result.returncode, " ".join(result.stdout.split())
 
 
+class TestLocks:
+    """A question about all months locks each of them: that there is room is seen to beforehand."""
+
+    def test_that_many_months_take_are_said_with_what_to_set(self):
+        advice = prepare.advice_on_locks(needed=2_400, per_session=64, sessions=100)
+        assert advice == (
+            "a question about all months takes 2,400 locks, and the server has room for 6,400: "
+            "set max_locks_per_transaction = 192 there, and restart it"
+        )
+        assert prepare.advice_on_locks(needed=2_400, per_session=192, sessions=100) is None
+
+    def test_that_few_months_take_are_nothing_to_speak_of(self):
+        assert prepare.advice_on_locks(needed=72, per_session=64, sessions=100) is None
+
+    def test_are_as_many_as_are_counted(self, built):
+        with connect(built) as connection:
+            needed, *room = connection.exec_driver_sql(prepare.LOCKS).one()
+            connection.exec_driver_sql("select count(*) from trips").one()
+            taken = connection.exec_driver_sql(
+                "select count(*) from pg_locks inner join pg_class on relation = pg_class.oid"
+                " where pid = pg_backend_pid() and relnamespace = 'trip_months'::regnamespace"
+            ).scalar()
+        assert needed == taken == 3 * 3  # three months, each with a key and an index
+        assert prepare.advice_on_locks(needed, *room) is None
+
+
 class TestWhatIsRefused:
     """In one line, before anything is written."""
 

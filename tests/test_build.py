@@ -25,6 +25,7 @@ from conftest import (
     assert_trips_are,
     build_by_hand,
     create_anew,
+    land_made_up,
     load_file,
     put_by,
     run_dbt,
@@ -291,6 +292,19 @@ def test_the_sql_of_a_model_or_a_test_may_end_with_a_comment(copied_project, que
 
 
 @pytest.mark.usefixtures("january")
+def test_the_build_of_a_month_reads_no_other_one(january, query):
+    """Neither its models nor its tests: of years of months, each build would take hours."""
+    rows_read = (
+        "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) from pg_stat_user_tables"
+        " where schemaname in ('raw', 'trip_months') and relname ~ '_2021_01$'"
+    )
+    land_made_up(date(2021, 2, 1), 100)
+    [(before,)] = query(rows_read)
+    build_by_hand(january)
+    [(after,)] = query(rows_read)
+    assert after - before <= 2  # whether the month is still there
+
+
 def test_a_month_of_another_dataset_changes_nothing_that_is_there(query, dbt, tmp_path):
     green = OTHER_ERAS["green 2020 CSV"]
     path = write(green, trips_of(replace(green, month=JANUARY)), tmp_path)

@@ -10,6 +10,9 @@
     Rows are replaced in place. The table is never dropped, so that views on it stay and readers
     find it at any moment; it gets other columns only where no view reads those that go.
 
+    A condition on the month is moved into a subquery, down to the partition, but not into a CTE that
+    is read twice: a model with such a one says there `where {{ is_of_the_month() }}`.
+
     With `meta: {of_rows_left_out: true}`, a model is asked only for the raw rows that are not trips.
 -#}
 {% materialization incremental_by_month, adapter='postgres' %}
@@ -27,7 +30,7 @@
         {% call statement('fill') -%}
             create temporary table rows_of_month_{{ loop.index }} on commit drop as
             select * from (
-                {{ sql }}
+                {{ sql | replace(is_of_the_month(), is_of(month)) }}
             ) as model
             where
                 {{ is_of(month) }}
@@ -79,3 +82,7 @@
             )
     )
 {%- endmacro %}
+
+
+{#- That a row is of the month which is being built; of any, where the model is compiled alone. -#}
+{% macro is_of_the_month() -%} true /* of the month */ {%- endmacro %}

@@ -17,6 +17,7 @@ with by_day as (
         count(fare_amount) as with_fare,
         count(total_amount) as with_total
     from {{ ref('trips') }}
+    where {{ is_of_the_month() }}
     group by dataset, source_month, vendor_id, pickup_datetime::date
 
 ),

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,17 @@ if "BENCH_IS_UP" not in os.environ:  # a process of ours finds its servers there
     }
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from made_up import HEADER, NAMES_2019, Era, trips_of, write  # noqa: E402
+from made_up import (  # noqa: E402
+    FHV_2019,
+    FHVHV_CSV,
+    GREEN_2019,
+    HEADER,
+    NAMES_2019,
+    Era,
+    of,
+    trips_of,
+    write,
+)
 from prefect import flow  # noqa: E402
 
 from flows.build import FAILED  # noqa: E402
@@ -64,7 +75,7 @@ from flows.models.runner import dbt_on  # noqa: E402
 from flows.parameters import TABLE_NAME, Limits  # noqa: E402
 from flows.prepare import SCHEMAS, ensure_warehouse  # noqa: E402
 from flows.server.worker import answers  # noqa: E402
-from flows.settings import read_settings  # noqa: E402
+from flows.settings import PROJECT, read_settings  # noqa: E402
 from flows.tlc.datasets import DATASETS  # noqa: E402
 from flows.tlc.download import SourceFile, verify  # noqa: E402
 from flows.warehouse import embedded as embedded_postgres  # noqa: E402
@@ -79,6 +90,12 @@ JANUARY = date(2021, 1, 1)
 ANY_MONTH = Limits(other_months_share=1)  # one file stands for all of them
 YEAR = [date(2021, month, 1) for month in range(1, 13)]
 TWO_YEARS = [date(year, month, 1) for year in (2020, 2021) for month in range(1, 13)]
+SMALL = (
+    Era(JANUARY, NAMES_2019),
+    of("green", "2020-01", GREEN_2019),
+    of("fhv", "2020-01", FHV_2019),
+    of("fhvhv", "2020-01", FHVHV_CSV),
+)
 SETTINGS = read_settings()
 URL = SETTINGS.url.render_as_string(hide_password=False).replace("+psycopg2", "")
 PEERS = {"pandas to_sql, a tenth": 2, "pandas + COPY": 2, "polars + ADBC": 3, "dlt": 3}
@@ -385,6 +402,33 @@ def measure_reload(file: SourceFile) -> dict[str, float]:
     }
 
 
+def measure_many_months(_: SourceFile) -> dict[str, float]:
+    """(e) What does not depend on how many months there are: with 24 small ones, and with 800."""
+    months = [date(2009 + number // 12, number % 12 + 1, 1) for number in range(200)]
+    source = HOME / "small" / "{dataset}_tripdata_{month}.csv.gz"
+    source.parent.mkdir(exist_ok=True)
+    asked = ["--source", source, "--months", "2009-03"]
+    flow, dbt = [sys.executable, "-m", "flows.elt", *asked], [BIN / "dbt", "--quiet"]
+    ways = {
+        "a month loaded again": partial(start, [*flow, "--force"]),
+        "nothing to do": partial(start, flow),
+        "a plan": partial(start, [*flow, "--plan"]),
+        "dbt docs generate": partial(start, [*dbt, "docs", "generate", "--project-dir", PROJECT]),
+    }
+    seconds = {}
+    for count in (6, 200):
+        for month in months[:count]:
+            for era in SMALL:
+                era = replace(era, month=month)
+                path = source.parent / era.file_name
+                path = path if path.exists() else write(era, trips_of(era, 60), source.parent)
+                load(verify(str(path), path), DATASETS[era.dataset], month, limits=ANY_MONTH)
+        start(flow)
+        measured = in_turns(ways, dict.fromkeys(ways, 3))
+        seconds |= {f"{way}, of {count * len(SMALL)}": each for way, each in measured.items()}
+    return dict(sorted(seconds.items()))
+
+
 def peak(command: list[str | Path]) -> float:
     """The most memory that the process of a command line takes, in MB."""
     code = (
@@ -443,6 +487,7 @@ PARTS = {  # what each measures, how, and in which unit
     "model": ("The trips' model", measure_transformation, "seconds"),
     "flows": ("From a file to a table for analysts", measure_flows, "seconds"),
     "reload": ("A month loaded again, with all marts and tests", measure_reload, "seconds"),
+    "months": ("Many small months", measure_many_months, "seconds"),
     "memory": ("Peak memory of the flow's process", measure_memory, "MB"),
     "row-group": ("Peak memory of the loader's process", measure_row_group, "MB"),
 }

@@ -44,7 +44,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from flows.build import build
 from flows.errors import PipelineError, UsageError, log_each_failure_once
-from flows.models.failures import months_of_failing_rows
+from flows.models.failures import months_of_failing_rows, names_of
 from flows.models.runner import TARGETS, one_build_at_a_time
 from flows.models.state import is_up_to_date
 from flows.parameters import check_table_name
@@ -289,6 +289,12 @@ def test_the_sql_of_a_model_or_a_test_may_end_with_a_comment(copied_project, que
     assert [fingerprint(query, table) for table in INCREMENTAL] == incremental
     failing = "select date '2021-03-01' as source_month -- the end"
     assert months_of_failing_rows(failing) == "2021-03"
+
+
+def test_years_of_months_that_fail_are_named_by_their_first_and_last():
+    months = [f"{year}-{month:02}" for year in (2019, 2020) for month in range(1, 13)]
+    assert names_of(months) == "24 months from 2019-01 to 2020-12"
+    assert names_of(months[:2]) == "2019-01, 2019-02"
 
 
 @pytest.mark.usefixtures("january")

@@ -14,6 +14,7 @@ from flows.warehouse.connection import TRANSIENT_MESSAGES, connect
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
 
+MOST_MONTHS = 12  # that a line names one by one
 LONGEST_MESSAGE = 500  # characters of what dbt says of one node
 
 
@@ -38,9 +39,16 @@ def months_of_failing_rows(query: str) -> str:
     with connect() as connection, suppress(DBAPIError):
         as_it_is = connection.execution_options(no_parameters=True)  # it may have a %
         found = as_it_is.exec_driver_sql(f"{months} (\n{query}\n) as failing order by 1")
-        return ", ".join(found.scalars()) or "all months"
+        return names_of([*found.scalars()]) or "all months"
     seen = sorted(set(re.findall(r"[ (]'(\d{4}-\d\d)-01'", query)))
-    return ", ".join(seen) or "the months that are tested"
+    return names_of(seen) or "the months that are tested"
+
+
+def names_of(months: list[str]) -> str:
+    """Months in order, as 2021-01, so that a line has room for them."""
+    if len(months) <= MOST_MONTHS:
+        return ", ".join(months)
+    return f"{len(months)} months from {months[0]} to {months[-1]}"
 
 
 def failure(message: str) -> PipelineError:

@@ -20,6 +20,10 @@ class Build:
     tests: int
     seconds: float
 
+    def __str__(self) -> str:
+        """For the terminal, where the log has said it."""
+        return ""
+
 
 def trips_table() -> str:
     """The name of the analysts' table of yellow-taxi trips: the flow run's `table_name`."""

@@ -1,7 +1,4 @@
-"""Serve: a Prefect server and a worker on this machine, kept running by supervisord.
-
-python -m flows.server.serve start | stop
-"""
+"""Serve: a Prefect server and a worker on this machine, kept running by supervisord."""
 
 import os
 import re
@@ -31,6 +28,7 @@ from flows.server.deploy import deploy
 from flows.server.prefect_database import ensure_database
 from flows.server.worker import WORK_POOL, answers
 from flows.settings import DATA, ENV_FILE, ROOT, read_settings, remember
+from flows.warehouse import embedded
 from flows.warehouse.local_server import ensure_server
 
 FOLDER = DATA / "serve"
@@ -110,6 +108,15 @@ def stop() -> bool:
     return process is not None
 
 
+def down() -> None:
+    """Stop what `taxi up`, `taxi run` and `taxi serve` have started on this machine."""
+    print("Prefect's server and worker stopped" if stop() else "Nothing was served")
+    if orphans := end_orphans():
+        print(f"Prefect's temporary server of a run that was killed: {orphans} stopped")
+    is_stopped = embedded.stop(embedded.DATA_DIR)
+    print("PostgreSQL stopped" if is_stopped else "PostgreSQL was not running")
+
+
 def is_in_use(port: int) -> bool:
     """Whether a program listens on a port of this machine."""
     try:
@@ -166,7 +173,7 @@ def supervise(settings: dict[str, str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "--configuration", CONFIGURATION],
-        env=os.environ | settings | {"TAXI_DATA": str(DATA)},
+        env=os.environ | settings | {"TAXI_DATA": str(DATA), "TAXI_PYTHON": sys.executable},
         capture_output=True,
         text=True,
         check=False,
@@ -248,20 +255,3 @@ def has_reported(process: psutil.Process) -> bool:
         worker.last_heartbeat_time and worker.last_heartbeat_time >= started_at
         for worker in workers
     )
-
-
-if __name__ == "__main__":
-    try:
-        match sys.argv[1:]:
-            case ["start"]:
-                start()
-            case ["stop"]:
-                print("Prefect's server and worker stopped" if stop() else "Nothing was served")
-                if orphans := end_orphans():
-                    print(f"Prefect's temporary server of a run that was killed: {orphans} stopped")
-            case _:
-                sys.exit("usage: python -m flows.server.serve start | stop")
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -128,9 +128,7 @@ def rendered(text: str) -> str:
 def metrics() -> dict[str, Any]:
     """The metrics as dbt has them in its graph, as far as the macro `metric` looks."""
     [model] = (
-        model
-        for model in yaml.safe_load(METRICS.read_text())["models"]
-        if model["name"] == "trips"
+        model for model in yaml.safe_load(METRICS.read_text())["models"] if model["name"] == "trips"
     )
     return {
         f"metric.nyc_taxi.{one['name']}": {

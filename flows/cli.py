@@ -336,9 +336,7 @@ def own_options(
     ] = False,
     plan: Annotated[
         bool,
-        Parameter(
-            help="Land nothing: show which months there are, new or changed, and how large."
-        ),
+        Parameter(help="Land nothing: show which months there are, new or changed, and how large."),
     ] = False,
 ) -> None:
     """Have these parameters."""

@@ -1,7 +1,8 @@
 """What every Python program of this project's environment begins with.
 
-A `.pth` file of `.venv` (the Makefile writes it; where the project is installed, `installed.pth`) imports this module at the start of each program:
-the flows, dbt, prefect, pytest. Elsewhere `flows.settings` imports it. So it imports little.
+A `.pth` file of `.venv` (the Makefile writes it; `installed.pth` is what pipx and uv install)
+imports this module at the start of each program: the flows, dbt, prefect, pytest. Elsewhere
+`flows.settings` imports it. So it imports little.
 dbt and Prefect read a `.env` themselves, from the folder that they are started in; nothing but the
 environment gives dbt alone the sessions below, and Prefect a home of this folder's.
 

@@ -8,7 +8,6 @@ before it is needed: Prefect alone takes two seconds.
 
 import runpy
 import sys
-from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Literal, NamedTuple, NoReturn

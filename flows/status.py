@@ -128,7 +128,7 @@ class Status:
             lines.append(("Loaded", "nothing: `taxi run` loads a sample"))
         failure = self.last_failure
         lines.append(
-            ("Last failure", f"{failure.run}, {failure.at:%Y-%m-%d %H:%M}: {failure.why}")
+            ("Last failure", f"{failure.run}, {failure.at:%Y-%m-%d %H:%M %Z}: {failure.why}")
             if failure
             else ("Last failure", "none that Prefect knows of")
         )
@@ -136,7 +136,7 @@ class Status:
         lines.append(("Files", f"{self.data}: downloads {megabytes(self.downloads_bytes)}{free}"))
         coming = self.next_run
         lines.append(
-            ("Next run", f"{coming.deployment}, {coming.at:%A %Y-%m-%d %H:%M}")
+            ("Next run", f"{coming.deployment}, {coming.at:%A %Y-%m-%d %H:%M %Z}")
             if coming
             else ("Next run", "none is scheduled")
         )

@@ -1,8 +1,12 @@
 """Summary: what the warehouse holds after a run, for the log, the UI, the terminal and scripts."""
 
+import shutil
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -12,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 from sqlalchemy import URL, text
 
+from flows.environment import IS_INSTALLED
 from flows.errors import RETRIES, first_line
 from flows.models.state import Build, table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
@@ -21,6 +26,11 @@ from flows.tlc.datasets import DatasetMonth
 from flows.warehouse.connection import address, connect, psql_command
 from flows.warehouse.load import Landed
 
+PSQL, REBUILD = (
+    ("taxi psql", "taxi build")
+    if IS_INSTALLED
+    else ("make psql", "cd dbt_project && ../.venv/bin/dbt build")
+)
 ACCOUNTING = text(
     "select dataset, to_char(source_month, 'YYYY-MM') as month, raw_rows, trips,"
     " zero_passenger_trips, rejected_trips, malformed_lines, coalesce(warnings, 0) as warnings,"
@@ -84,15 +94,15 @@ class Summary:
                 "",
                 counts.to_string(index=False),
                 *([f"(the table trip_accounting has {others:,} more)"] if others else []),
-                *lines_about_samples(shown),
-                *self.remarks,
-                *(f"warning: {warning}" for warning in self.warnings),
+                *fill(lines_about_samples(shown)),
+                *fill(self.remarks),
+                *fill(f"warning: {warning}" for warning in self.warnings),
                 "",
                 *look,
                 f"Query it:    {psql_command(self.warehouse)}",
-                "             (or make psql)",
+                f"             (or {PSQL})",
                 f"             select * from {self.trips} limit 10;",  # noqa: S608
-                "Rebuild it:  cd dbt_project && ../.venv/bin/dbt build",
+                f"Rebuild it:  {REBUILD}",
             ]
         )
 
@@ -107,6 +117,15 @@ class Summary:
             "accounting": records(self.accounting),
             "stages": [asdict(stage) for stage in self.stages],
         }
+
+
+def fill(lines: Iterable[str]) -> list[str]:
+    """Lines without a break inside a word, where they are longer than a terminal's."""
+    if not sys.stdout.isatty():
+        return [*lines]
+    width = shutil.get_terminal_size().columns
+    options: Any = {"break_long_words": False, "break_on_hyphens": False}
+    return [part for line in lines for part in wrap(line, width, **options)]
 
 
 def lines_about_samples(accounting: pd.DataFrame) -> list[str]:
@@ -194,7 +213,9 @@ def summarise(
     has_changed = landed is None or any(month.load.seconds for month in landed)
     detail = {} if has_changed else ONLY_LOG
     logger.info(
-        "pre: missing passenger count: %s", these["zero_passenger_trips"].sum(), extra=detail
+        "pre: missing passenger count: %s (trips with a count of 0, which are left out)",
+        these["zero_passenger_trips"].sum(),
+        extra=detail,
     )
     logger.info("post: missing passenger count: %s", left, extra=detail)
     for dataset, month, *counts, is_sample in these.itertuples(index=False):

@@ -22,6 +22,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.environment import IS_INSTALLED
 from flows.errors import PipelineError
 from flows.interrupt import end_orphans
 from flows.server.deploy import deploy
@@ -93,7 +94,7 @@ def start() -> None:
         f"Ready:    {api.removesuffix('/api')}\n"
         f"Log in:   with PREFECT_API_AUTH_STRING, as {ENV_FILE} has it\n"
         f"Logs:     {FOLDER}\n"
-        "Stop it:  make down"
+        f"Stop it:  {'taxi' if IS_INSTALLED else 'make'} down"
     )
 
 

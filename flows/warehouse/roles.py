@@ -75,7 +75,7 @@ OF_A_LOGIN = (
     "alter role {login} in database {database} set statement_timeout = {timeout}",
 )
 FOREIGN_SCHEMA = """
-select from pg_namespace
+select true from pg_namespace
 where nspname = %s and obj_description(oid, 'pg_namespace') is distinct from %s
 """
 
@@ -233,7 +233,6 @@ def add_login(name: str, new_password: bool = False) -> str | None:
             ]
             shown = "".join(f"\n{command};" for command in commands)
             raise PipelineError(
-                f"{first_line(error)}. Let an administrator run, in psql:{shown}\n"
-                f"\\password {name}"
+                f"{first_line(error)}. Let an administrator run, in psql:{shown}\n\\password {name}"
             ) from None
     return password if is_new else None

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -213,13 +212,13 @@ def decimal_of(cursor: Cursor, column: Any, rows: Composable) -> pa.DataType:
     precision, scale = column.precision, column.scale
     if precision is None or scale is None or precision == 65_535:
         asked = SQL(
-            "select max(scale({0})), max(ceil(log(greatest(abs({0}), 1)))) + 1 {1}"
+            "select max(scale({0})), max(length(trunc(abs({0}))::text)) {1}"
             " where {0} not in ('NaN', 'Infinity', '-Infinity')"
         )
         cursor.execute(asked.format(SQL("rows.{}").format(Identifier(column.name)), rows))
         [(scale, whole)] = cursor.fetchall()
         scale = scale or 0
-        precision = int(Decimal(whole or 1)) + scale
+        precision = (whole or 1) + scale
     if precision > MOST_DIGITS:
         raise PipelineError(
             f"the column {column.name} has numbers of {precision} digits, and {MOST_DIGITS} is the "

@@ -175,7 +175,8 @@ class TestALogin:
         assert ask(built, "select 1") == [(1,)]
 
     @pytest.mark.parametrize(
-        "name", ["O'Neill", 'the "boss"', "Anna", "select", "pg_anna", "public", "raw", "x" * 60, ""]
+        "name",
+        ["O'Neill", 'the "boss"', "Anna", "select", "pg_anna", "public", "raw", "x" * 60, ""],
     )
     def test_has_no_name_that_needs_quotes_or_is_a_schemas(self, name):
         with pytest.raises(UsageError, match="can't be the name of a login"):

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows import interrupt
-from flows.errors import PipelineError, UsageError, is_prefect_away
+from flows.errors import PipelineError, UsageError, fill, is_prefect_away
 from flows.parameters import Request, check_datasets
 from flows.tlc.contact import refuse_absent
 from flows.tlc.source import SAMPLE
@@ -84,8 +84,7 @@ def run(function: Callable[..., Any], reads_files: bool = True) -> NoReturn:
         if not state.is_completed():
             raise state.result(raise_on_failure=False)
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        fail(error)
     result = state.result()
     if command.as_json:
         outcome = {"state": state.name, "message": state.message}
@@ -108,17 +107,21 @@ def call(app: App, words: Sequence[str]) -> NoReturn:
             print(result)
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
-        print(f"error: {shorten_error(error)}", file=sys.stderr)
-        sys.exit(2)
+        fail(UsageError(shorten_error(error)))
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        fail(error)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # by `head`, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     sys.exit()
+
+
+def fail(error: PipelineError) -> NoReturn:
+    """Say what went wrong, and exit."""
+    print(fill(f"error: {error}", sys.stderr), file=sys.stderr)
+    sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 def in_json(value: object) -> object:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, NoReturn
 from cyclopts import App
 
 from flows import cli
+from flows.errors import UsageError
 
 NAME = "taxi"
 ABOUT = """New York's taxi, Uber and Lyft trips in PostgreSQL. `taxi COMMAND --help` explains
@@ -60,8 +61,7 @@ def main() -> NoReturn:
     if name not in (*COMMANDS, "completion", "--help"):
         close = get_close_matches(name, COMMANDS, 1)
         maybe = f" Did you mean {close[0]}?" if close else ""
-        print(f"error: {NAME} has no command {name!r}.{maybe} See {NAME} --help", file=sys.stderr)
-        sys.exit(2)
+        cli.fail(UsageError(f"{NAME} has no command {name!r}.{maybe} See {NAME} --help"))
     command = COMMANDS.get(name)
     if command and ":" not in command.where:
         run_module(name, rest)

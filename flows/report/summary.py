@@ -1,12 +1,9 @@
 """Summary: what the warehouse holds after a run, for the log, the UI, the terminal and scripts."""
 
-import shutil
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -17,7 +14,7 @@ from prefect.states import Completed
 from sqlalchemy import URL, text
 
 from flows.environment import IS_INSTALLED
-from flows.errors import RETRIES, first_line
+from flows.errors import RETRIES, fill, first_line
 from flows.models.state import Build, table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report.formatting import about_samples
@@ -94,9 +91,9 @@ class Summary:
                 "",
                 counts.to_string(index=False),
                 *([f"(the table trip_accounting has {others:,} more)"] if others else []),
-                *fill(lines_about_samples(shown)),
-                *fill(self.remarks),
-                *fill(f"warning: {warning}" for warning in self.warnings),
+                *(fill(line, sys.stdout) for line in lines_about_samples(shown)),
+                *(fill(remark, sys.stdout) for remark in self.remarks),
+                *(fill(f"warning: {warning}", sys.stdout) for warning in self.warnings),
                 "",
                 *look,
                 f"Query it:    {psql_command(self.warehouse)}",
@@ -117,15 +114,6 @@ class Summary:
             "accounting": records(self.accounting),
             "stages": [asdict(stage) for stage in self.stages],
         }
-
-
-def fill(lines: Iterable[str]) -> list[str]:
-    """Lines without a break inside a word, where they are longer than a terminal's."""
-    if not sys.stdout.isatty():
-        return [*lines]
-    width = shutil.get_terminal_size().columns
-    options: Any = {"break_long_words": False, "break_on_hyphens": False}
-    return [part for line in lines for part in wrap(line, width, **options)]
 
 
 def lines_about_samples(accounting: pd.DataFrame) -> list[str]:

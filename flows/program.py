@@ -101,7 +101,8 @@ def completion(shell: Shell, /) -> None:
     """Print the completion of this program's words for a shell, to be kept where it looks.
 
     Args:
-        shell: As in: taxi completion bash > ~/.local/share/bash-completion/completions/taxi
+        shell: Which one. bash looks in ~/.local/share/bash-completion/completions/taxi, fish in
+            ~/.config/fish/completions/taxi.fish, zsh for _taxi in the folders of $fpath.
     """
     app = cli.new_app(NAME, help=ABOUT)
     for name in COMMANDS:

@@ -21,7 +21,8 @@ from flows.errors import PipelineError, first_line
 from flows.progress import megabytes
 from flows.settings import DATA, Settings, read_settings
 from flows.tlc.months import months_between
-from flows.warehouse.connection import address, connect
+from flows.warehouse.connection import Unreachable, address, connect
+from flows.warehouse.local_server import LOCAL_HOSTS
 
 WORK_POOL = "nyc-taxi"
 PATIENCE = 5.0  # seconds that Prefect's server has for an answer
@@ -187,7 +188,11 @@ def ask_warehouse(found: Status, settings: Settings) -> None:
             found.loaded = loaded_months(connection)
     except PipelineError as error:
         _, _, why = str(error).partition("can't be reached: ")
-        found.postgresql_says = f" is not up ({why or error}): `taxi up` starts it"
+        is_down = isinstance(error, Unreachable)
+        start = ": `taxi up` starts it" if is_down and settings.host in LOCAL_HOSTS else ""
+        found.postgresql_says = (
+            f" is {'not up' * is_down or 'no warehouse'} ({why or error}){start}"
+        )
 
 
 def loaded_months(connection: Connection) -> list[Loaded]:

@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -230,6 +231,14 @@ class TestStatus:
         assert len(lines) <= 14
         assert max(map(len, lines)) <= 80
 
+    def test_of_a_password_that_is_wrong_says_so_and_not_that_it_is_down(self, built, monkeypatch):
+        point_to(built)
+        monkeypatch.setenv("POSTGRES_PASSWORD", "wrong")
+        found = status.status()
+        assert not found.is_postgresql_up
+        assert "password authentication failed" in found.postgresql_says
+        assert "taxi up" not in found.postgresql_says
+
     def test_knows_the_last_failure_and_the_next_run_of_prefects_server(
         self, built, http, monkeypatch
     ):
@@ -281,6 +290,24 @@ class TestStatus:
         result = taxi("status", **home)
         shown = " ".join(result.stdout.split())
         assert re.search(r"Last failure elt yellow 2021-01, \S+ \S+ \S+ .*2021-01\.csv", shown)
+
+
+def test_build_builds_what_is_loaded_and_says_so_in_json(january):
+    land_made_up(date(2021, 2, 1), 100)
+    result = taxi("build", "--json")
+    assert result.returncode == 0, result.stderr
+    built = json.loads(result.stdout)
+    assert built["state"] == "Completed"
+    assert min(built["models"], built["tests"]) > 10
+    months = "select count(distinct source_month) from yellow_taxi_trips"
+    assert run_query(january, months) == [(2,)]
+
+
+def test_report_draws_the_page_of_what_is_built(january):
+    result = taxi("report", "--json")
+    assert result.returncode == 0, result.stderr
+    page = Path(json.loads(result.stdout)["report"])
+    assert "January 2021" in page.read_text(encoding="utf-8")
 
 
 class TestAsk:

@@ -21,8 +21,8 @@ class Build:
     seconds: float
 
     def __str__(self) -> str:
-        """For the terminal, where the log has said it."""
-        return ""
+        """For the terminal."""
+        return f"Built: {self.models} models, {self.tests} tests, in {self.seconds:.1f} s"
 
 
 def trips_table() -> str:

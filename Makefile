@@ -13,8 +13,9 @@ $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is not a variable of this Makefi
 # They reach a recipe in its environment, as they are: neither make nor the shell expands them.
 override DATASET := $(value DATASET)
 override MONTH := $(value MONTH)
+override NAME := $(value NAME)
 override SOURCE := $(value SOURCE)
-export DATASET MONTH SOURCE
+export DATASET MONTH NAME SOURCE
 ASKED := $${DATASET:+--datasets="$$DATASET"} $${MONTH:+--months="$$MONTH"} $${SOURCE:+--source="$$SOURCE"}
 
 .DEFAULT_GOAL := help
@@ -25,17 +26,16 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
 
 run: $(INSTALLED)  ## load a month and build the models: DATASET=green, MONTH=2021-01, SOURCE=path-or-url, or a sample
-	@if [ -z "$(if $(filter --months% --source%,$(ARGS)),ARGS)$$MONTH$$SOURCE" ]; then \
-		SOURCE=sample; fi; exec $(BIN)/python -m flows.elt $(ASKED) $(ARGS)
+	@exec $(BIN)/taxi run $(ASKED) $(ARGS)
 
 plan: $(INSTALLED)  ## show what a run would fetch, and load nothing: MONTH=2009-01..latest, SOURCE=...
-	@exec $(BIN)/python -m flows.elt --plan $(ASKED) $(ARGS)
+	@exec $(BIN)/taxi plan $(ASKED) $(ARGS)
 
 serve: $(INSTALLED)  ## start a Prefect server, the deployments and a worker: http://127.0.0.1:4200
-	@$(BIN)/python -m flows.server.serve start
+	@$(BIN)/taxi serve
 
 worker: $(INSTALLED)  ## start one more worker, here or on another machine, in the foreground: ARGS="--limit 8"
-	@exec $(BIN)/python -m flows.server.worker $(ARGS)
+	@exec $(BIN)/taxi worker $(ARGS)
 
 test: $(INSTALLED)  ## run every test, in three processes: much of it is waiting
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -64,20 +64,19 @@ format: $(INSTALLED)  ## put Python and SQL into that style
 	@$(BIN)/sqlfluff fix --disable-progress-bar dbt_project/models dbt_project/tests dbt_project/analyses
 
 up: $(INSTALLED)  ## start PostgreSQL, if none answers
-	@$(BIN)/python -m flows.warehouse.local_server start
+	@$(BIN)/taxi up
 
 psql: $(INSTALLED)  ## open psql on the warehouse
-	@$(BIN)/python -m flows.warehouse.local_server psql $(ARGS)
+	@$(BIN)/taxi psql $(ARGS)
 
 analyst: $(INSTALLED)  ## make a login that only reads the marts: NAME=anna
-	@NAME="$${NAME:-}"; $(BIN)/python -m flows.warehouse.roles "$$NAME"
+	@$(BIN)/taxi analyst "$$NAME" $(ARGS)
 
 docs: $(INSTALLED)  ## build the models' documentation and show it at http://localhost:8081
-	@exec $(BIN)/python -m flows.models.docs
+	@exec $(BIN)/taxi docs
 
 down: $(INSTALLED)  ## stop what `make serve` and `make run` started
-	@$(BIN)/python -m flows.server.serve stop
-	@$(BIN)/python -m flows.warehouse.local_server stop
+	@$(BIN)/taxi down
 
 lock: $(INSTALLED)  ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
@@ -90,12 +89,12 @@ clean: down  ## delete what can be made again: the environment, downloads, dbt's
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 delete-data: $(INSTALLED)  ## delete the embedded warehouse with all its months: asks, or YES=1
-	@$(BIN)/python -m flows.warehouse.local_server delete $(if $(filter 1 yes,$(YES)),--yes)
+	@$(BIN)/taxi delete-data $(if $(filter 1 yes,$(YES)),--yes)
 
 # The lock file names every package's version and hashes. uv installs it in seconds, pip in minutes.
 # The .pth file puts the project on the path of every Python program of the environment, dbt too,
 # and has it begin with flows/environment.py.
-$(INSTALLED): requirements.lock
+$(INSTALLED): requirements.lock tools/taxi
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 15) \
 		else f"python 3.11 to 3.14 is needed, not {sys.version.split()[0]}: set PYTHON=...")'
 	@$(PYTHON) -m venv --clear .venv
@@ -106,4 +105,5 @@ $(INSTALLED): requirements.lock
 		requirements.lock
 	@printf '%s\n' ../../../.. 'import flows.environment' \
 		> "$$(echo .venv/lib/python3.*/site-packages)/project.pth"
+	@install tools/taxi $(BIN)/taxi
 	@touch $(INSTALLED)

@@ -44,8 +44,8 @@ def land_what_is_missing(
         force: Fetch and load the months that are there as well.
         allow_fewer_rows: Load a month even if it has less than half the rows of the one there.
         limits: What a file may be like.
-        datasets: Which of TLC's datasets, or all of them. Default: the one in the source's name, or
-            else yellow.
+        datasets: Which of TLC's datasets, yellow, green, fhvhv or fhv, or several with blanks
+            between them, or all. Default: the one in the source's name, or else yellow.
 
     Raises:
         PipelineError: a month has failed, or a model or a test; or workers can't be told.

@@ -52,8 +52,8 @@ def land_and_build(
         full_refresh: Build the models of all months, not only of those that have changed.
         limits: What a file may be like.
         look_back: How many months, up to the newest that is published, latest looks at.
-        datasets: Which of TLC's datasets, or all of them. Default: the one in the source's name, or
-            else yellow.
+        datasets: Which of TLC's datasets, yellow, green, fhvhv or fhv, or several with blanks
+            between them, or all. Default: the one in the source's name, or else yellow.
 
     Raises:
         PipelineError: anything that is not a bug, in one line.

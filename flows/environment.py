@@ -1,7 +1,8 @@
 """What every Python program of this project's environment begins with.
 
-A `.pth` file of `.venv` (the Makefile writes it) imports this module at the start of each program:
-the flows, dbt, prefect, pytest. Elsewhere `flows.settings` imports it. So it imports little.
+A `.pth` file of `.venv` (the Makefile writes it; `installed.pth` is what pipx and uv install)
+imports this module at the start of each program: the flows, dbt, prefect, pytest. Elsewhere
+`flows.settings` imports it. So it imports little.
 dbt and Prefect read a `.env` themselves, from the folder that they are started in; nothing but the
 environment gives dbt alone the sessions below, and Prefect a home of this folder's.
 
@@ -19,7 +20,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parent.parent
-ENV_FILE = ROOT / ".env"
+IS_INSTALLED = ROOT.parent.name.endswith("-packages")  # by pipx or uv, and not a clone
+STATE = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
+HOME = STATE / "nyc-taxi-elt" if IS_INSTALLED else ROOT  # of `.env` and of all that runs write
+ENV_FILE = HOME / ".env"
 FROM_ENV_FILE = "NYC_TAXI_FROM_ENV_FILE"
 
 # The server, the database and the role have defaults for all of these, and each of them can change
@@ -82,8 +86,8 @@ def load_settings() -> None:
 
 
 def data_folder() -> Path:
-    """Where all is that runs write: TAXI_DATA, as seen from this folder, or else its `data`."""
-    return ROOT / (os.environ.get("TAXI_DATA") or "data")
+    """Where all is that runs write: TAXI_DATA, as seen from `HOME`, or else its `data`."""
+    return HOME / (os.environ.get("TAXI_DATA") or "data")
 
 
 def pin_sessions() -> None:

@@ -5,7 +5,9 @@ Nothing here imports Prefect when it is imported: the command line checks its wo
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, TypedDict
+import shutil
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, TextIO, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,6 +135,18 @@ def shorten(text: str) -> str:
     """A user's text, fit for one of our lines: no secrets, and no more than 100 characters."""
     shown = " ".join(without_secrets(text).split())
     return shown if len(shown) <= 100 else f"{shown[:97]}..."
+
+
+def fill(text: str, stream: TextIO) -> str:
+    """A text without a break inside a word, where it is shown on a terminal.
+
+    In a file, a line stays a line.
+    """
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    options: Any = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n".join("\n".join(wrap(line, width, **options)) for line in text.split("\n"))
 
 
 def log_each_failure_once(record: logging.LogRecord) -> bool:

@@ -30,6 +30,7 @@ from flows.tlc.source import Source
 ALL = "all"
 DEFAULT_MONTH = date(2021, 1, 1)  # that of the classic notes
 RANGE = rf"(?:{LATEST}|{WRITTEN}(?:\.\.(?:{WRITTEN}|{LATEST}))?)"
+DATASET_WORDS = rf"^\s*({'|'.join((*DATASETS, ALL))})([\s,]+({'|'.join((*DATASETS, ALL))}))*\s*$"
 TABLE_NAME = "yellow_taxi_trips"
 # A month of it is called yellow_taxi_trips_2021_01, and PostgreSQL cuts names at 63 bytes.
 PLAIN_NAME = r"(?!pg_)[a-z_][a-z0-9_]{0,54}"
@@ -109,6 +110,27 @@ def choice(names: Iterable[str]) -> Any:
     return Annotated[str, AfterValidator(check), Field(json_schema_extra={"enum": choices})]
 
 
+def check_datasets(words: str) -> str:
+    """Return words that are names of datasets, or the word for all of them.
+
+    Raises:
+        UsageError: one of them is not.
+    """
+    names = split(words)
+    for name in names or [words]:
+        if name not in (*DATASETS, ALL):
+            hint = ". Months come after --months" if re.match(rf"2|{LATEST}", name) else ""
+            raise UsageError(
+                f"{shorten(name)!r} is not a dataset: choose of {', '.join((*DATASETS, ALL))}{hint}"
+            )
+    return words
+
+
+def split(words: str) -> list[str]:
+    """The words that blanks or commas divide, each once."""
+    return [*dict.fromkeys(filter(None, re.split(r"[\s,]+", words)))]
+
+
 def check_table_name(name: str) -> str:
     """Return a name that the trips' table can have without quotes.
 
@@ -144,7 +166,12 @@ Months = Annotated[
     Field(json_schema_extra={"pattern": rf"^\s*{RANGE}([\s,]+{RANGE})*\s*$"}),
 ]
 DatasetName = choice(DATASETS)
-Datasets = choice([*DATASETS, ALL])
+# Prefect's form offers these, and takes several of them as well.
+Datasets = Annotated[
+    str,
+    AfterValidator(check_datasets),
+    Field(json_schema_extra={"examples": [*DATASETS, ALL], "pattern": DATASET_WORDS}),
+]
 TableName = Annotated[
     str, AfterValidator(check_table_name), Field(json_schema_extra={"pattern": f"^{PLAIN_NAME}$"})
 ]
@@ -173,8 +200,9 @@ class Request:
 
         Args:
             today: The day from which `latest` counts; later months have no trips yet.
-            datasets: The name of one, or `all`; each of these has the months of its time. None: the
-                one in the source's name, or else yellow.
+            datasets: The name of one, or several with blanks or commas between them, or `all`; of
+                several, each has the months of its time. None: the one in the source's name, or
+                else yellow.
             months: Words, divided by blanks or commas: `2021-01` is a month, `2019-01..2020-12` a
                 range; `2021-01..latest` ends with last month, and `latest` is so many months up to
                 that as may have `look_back` published ones. Which are published is for `flows.plan`
@@ -186,10 +214,11 @@ class Request:
             UsageError: a word is not a month, or the source says too little or too much.
         """
         origin = Source(source)
-        if datasets == ALL:
+        named = split(datasets or "")
+        if ALL in named:
             chosen = [*DATASETS.values()]
         else:
-            chosen = [DATASETS[datasets] if datasets else origin.dataset or DATASETS[DEFAULT]]
+            chosen = [DATASETS[name] for name in named] or [origin.dataset or DATASETS[DEFAULT]]
         if len(chosen) > 1 and not origin.has_one_for_each("dataset"):
             raise UsageError(f"{origin} is for several datasets: put {{dataset}} in it")
         since = chosen[0].first_month if len(chosen) == 1 else FIRST_MONTH
@@ -209,12 +238,11 @@ class Request:
 
     def __str__(self) -> str:
         """As the names of runs have it: `yellow 2021-01..2021-03`."""
-        names = {one.dataset.name for one in self.months}
+        names = [*dict.fromkeys(one.dataset.name for one in self.months)]
+        of = ALL if len(names) == len(DATASETS) else " ".join(names)
         months = [f"{one.month:%Y-%m}" for one in self.months]
         span = "..".join(dict.fromkeys((min(months), max(months))))
-        return (
-            f"{ALL if len(names) > 1 else names.pop()} {self.words if self.is_open_ended else span}"
-        )
+        return f"{of} {self.words if self.is_open_ended else span}"
 
     @property
     def is_open_ended(self) -> bool:

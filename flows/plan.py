@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -177,8 +178,10 @@ def show(request: Request, as_json: bool) -> tuple[str, int]:
     if as_json:
         rows = [{**asdict(one), "month": f"{one.month:%Y-%m}"} for one in planned]
         return json.dumps({"months": rows, **total}), total["no_answer"]
-    headers = ("dataset", "month", "is", "size", "rows loaded", "source")
+    headers = ("dataset", "month", "is", "size", "rows loaded", "from")
     sides = ("left", "left", "left", "right", "right", "left")
+    sources = [pattern_of(one) for one in planned]
+    numbers = {source: number for number, source in enumerate(dict.fromkeys(sources), 1)}
     table = [
         (
             one.dataset,
@@ -186,12 +189,28 @@ def show(request: Request, as_json: bool) -> tuple[str, int]:
             one.state,
             megabytes(one.bytes) if one.bytes else "",
             f"{one.rows_before:,}" if one.rows_before is not None else "",
-            one.source,
+            f"[{numbers[source]}]",
         )
-        for one in planned
+        for one, source in zip(planned, sources, strict=True)
     ]
-    lines = [tabulate(table, headers, "plain", colalign=sides), "", line_of(total, len(planned))]
+    lines = [
+        tabulate(table, headers, "plain", colalign=sides),
+        "",
+        *(f"[{number}] {source}" for source, number in numbers.items()),
+        "",
+        line_of(total, len(planned)),
+    ]
     return "\n".join(lines), total["no_answer"]
+
+
+def pattern_of(one: PlannedMonth) -> str:
+    """Where a month is from, as its neighbours are, so that the table fits a terminal."""
+    place, slash, name = one.source.rpartition("/")
+    pattern = name.replace(f"{one.month:%Y-%m}", "{month}")
+    if pattern != name:
+        pattern = pattern.replace(f"{one.dataset}_", "{dataset}_")
+        place = re.sub(rf"\b{one.dataset}\b", "{dataset}", place)
+    return f"{place}{slash}{pattern}"
 
 
 def line_of(total: dict[str, int], count: int) -> str:

@@ -91,7 +91,9 @@ def show_own_log() -> None:
     class OnTerminal(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-            terminal.print(f"{prefix}{record.getMessage()}", markup=False, soft_wrap=True)
+            # In a file, a line stays one; on a terminal none breaks inside a word.
+            soft_wrap = not terminal.is_terminal
+            terminal.print(f"{prefix}{record.getMessage()}", markup=False, soft_wrap=soft_wrap)
 
     def is_for_people(record: logging.LogRecord) -> bool:
         is_ours = record.pathname.startswith(FLOWS) and not hasattr(record, "only_log")

@@ -83,6 +83,7 @@ def remember(**values: str) -> None:
 
     The file holds passwords: nobody but its owner can read it from then on.
     """
+    ENV_FILE.parent.mkdir(parents=True, exist_ok=True)
     ENV_FILE.touch(mode=0o600)
     ENV_FILE.chmod(0o600)
     for name, value in values.items():

@@ -1,7 +1,6 @@
 """Members of the role `analyst` read the marts and the dictionary, and can do nothing else."""
 
-import subprocess
-import sys
+import re
 from datetime import date
 
 import pytest
@@ -10,13 +9,13 @@ from psycopg2.extensions import encrypt_password
 from pydantic import SecretStr
 from sqlalchemy.exc import ProgrammingError
 
-from flows.errors import PipelineError
+from flows.errors import PipelineError, UsageError
 from flows.settings import Settings
 from flows.warehouse import embedded as embedded_postgres
 from flows.warehouse import roles as analysts
 from flows.warehouse.connection import Refused, connect, environment_of
-from flows.warehouse.local_server import ensure_server
-from flows.warehouse.roles import add_login, ensure_analyst
+from flows.warehouse.local_server import administrator, ensure_server
+from flows.warehouse.roles import add_login, analyst, ensure_analyst
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +64,9 @@ def test_a_member_reads_the_marts_and_the_dictionary(anna, table):
         "select * from staging.stg_tlc__yellow_trips",
         "delete from yellow_taxi_trips",
         "insert into vendors values (9, 'me')",
-        "create table mine (x int)",
+        "create table public.mine (x int)",
         "create schema mine",
+        "drop schema {schema}",
         "drop table yellow_taxi_trips",
         "lock table yellow_taxi_trips in access exclusive mode",
         "copy yellow_taxi_trips to program 'cat'",
@@ -74,7 +74,23 @@ def test_a_member_reads_the_marts_and_the_dictionary(anna, table):
 )
 def test_a_member_can_do_nothing_else(anna, statement):
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
-        ask(anna, statement)
+        ask(anna, statement.format(schema=anna.user))
+
+
+@pytest.mark.any_postgres
+def test_a_member_keeps_tables_and_views_in_a_schema_of_their_own(anna, built):
+    with connect(anna) as connection, connection.begin():
+        stored = connection.exec_driver_sql(
+            "select setconfig from pg_db_role_setting where setrole = current_user::regrole"
+            " and setdatabase = (select oid from pg_database where datname = current_database())"
+        ).scalar_one()
+        assert sorted(stored) == ['search_path="$user", public', "statement_timeout=10min"]
+        connection.exec_driver_sql(f"create table {anna.user}.kept as select * from vendors")
+        connection.exec_driver_sql(f"create view {anna.user}.seen as select * from trips")
+        connection.exec_driver_sql("create temporary table passing as select * from vendors")
+        assert connection.exec_driver_sql("select count(*) > 0 from passing").scalar()
+    # The owner of the warehouse can put away what is in the way there.
+    run_query(built, f"drop view {anna.user}.seen; drop table {anna.user}.kept")
 
 
 @pytest.mark.any_postgres
@@ -106,7 +122,6 @@ class TestAMemberCannotDisturbOthers:
     @pytest.mark.parametrize(
         "statement",
         [
-            "create temporary table full_disk as select generate_series(1, 9)",
             "select lo_create(0)",
             "select lo_creat(-1)",
             "select lo_from_bytea(0, 'x')",
@@ -146,8 +161,9 @@ class TestALogin:
         bob = built.model_copy(update={"user": "bob", "password": SecretStr(add_login("bob"))})
         with connect(built) as owner:
             ensure_analyst(owner)  # as each run does
+        assert add_login("bob") is None
         assert ask(bob, "select 1") == [(1,)]
-        again = bob.model_copy(update={"password": SecretStr(add_login("bob"))})
+        again = bob.model_copy(update={"password": SecretStr(add_login("bob", new_password=True))})
         assert ask(again, "select 1") == [(1,)]
         with pytest.raises(Refused, match="password authentication failed"):
             ask(bob, "select 1")
@@ -158,23 +174,45 @@ class TestALogin:
             add_login(name)
         assert ask(built, "select 1") == [(1,)]
 
-    def test_has_any_name(self, built):
-        name = 'O\'Neill "the boss"; drop table vendors'
-        login = {"user": name, "password": SecretStr(add_login(name))}
-        assert ask(built.model_copy(update=login), "select 1") == [(1,)]
+    @pytest.mark.parametrize(
+        "name",
+        ["O'Neill", 'the "boss"', "Anna", "select", "pg_anna", "public", "raw", "x" * 60, ""],
+    )
+    def test_has_no_name_that_needs_quotes_or_is_a_schemas(self, name):
+        with pytest.raises(UsageError, match="can't be the name of a login"):
+            add_login(name)
+
+    def test_takes_no_schema_that_exists_already(self, built):
+        run_query(built, "create schema erik")
+        with pytest.raises(PipelineError, match="a schema erik exists already"):
+            add_login("erik")
+        assert run_query(built, "select * from pg_roles where rolname = 'erik'") == []
+        run_query(built, "drop schema erik")
 
     def test_is_made_by_an_administrator_where_we_may_not_make_roles(self, built, monkeypatch):
         monkeypatch.setattr(analysts, "administrator", lambda url: url)
         with pytest.raises(PipelineError) as refusal:
             add_login("carl")
-        assert 'create role "carl" login' in str(refusal.value)
-        assert 'grant "analyst" to "carl" with inherit true, set false' in str(refusal.value)
-
-    def test_comes_from_the_command_line(self, built):
-        result = subprocess.run(
-            [sys.executable, "-m", "flows.warehouse.roles"], capture_output=True, text=True
+        _, *commands = str(refusal.value).splitlines()
+        assert commands[-1] == r"\password carl"
+        monkeypatch.undo()
+        monkeypatch.setattr(embedded_postgres, "DATA_DIR", HOME / "postgres")
+        point_to(built)
+        with connect(administrator(built.url)) as connection, connection.begin():
+            connection.exec_driver_sql("".join(commands[2:-1]))  # the first two are done
+        [(path,)] = run_query(
+            built,
+            "select setconfig[1] from pg_db_role_setting join pg_roles on pg_roles.oid = setrole"
+            " where rolname = 'carl'",
         )
-        assert (result.returncode, result.stderr) == (1, "usage: make analyst NAME=anna\n")
+        assert path == 'search_path="$user", public'
+
+    def test_comes_from_the_command_line(self, capsys):
+        shown = str(analyst("flora"))
+        password = re.search(r"^Password:  (\S{24})  ", shown, re.MULTILINE)
+        assert password
+        assert "Password:  as it was" in str(analyst("flora"))
+        assert password[1] not in str(analyst("flora", new_password=True))
 
 
 class TestOnAServerOfItsOwn:

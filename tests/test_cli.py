@@ -47,11 +47,30 @@ def test_words_become_the_values_that_the_flow_takes():
     assert (command.as_json, command.verbose) == (True, True)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["green", "yellow"],
+        ["--datasets", "green", "yellow"],
+        ["--datasets", "green", "--datasets", "yellow"],
+        ["--datasets=green yellow"],
+    ],
+)
+def test_several_datasets_are_one_run(words):
+    command = parse(elt.fn, [*words, "--months", "2021-01"])
+    assert command.parameters == {"datasets": "green yellow", "months": "2021-01"}
+    assert str(command.request) == "green yellow 2021-01"
+
+
 WRONG = [
     (["--nonsense"], "Unknown option: --nonsense. See --help"),
     (["--month", "2021-01"], "Unknown option: --month. Did you mean --months? See --help"),
     (["--months"], "Parameter --months requires an argument. See --help"),
-    (["2021-01"], "Unused Tokens: ['2021-01']. See --help"),
+    (
+        ["2021-01"],
+        "'2021-01' is not a dataset: choose of yellow, green, fhvhv, fhv, all. "
+        "Months come after --months",
+    ),
     (
         ["--months", "2021-13"],
         "'2021-13' is not a month: write it as YYYY-MM, from 2009-01 on",
@@ -210,5 +229,6 @@ def test_a_plan_is_printed_and_nothing_else_and_needs_no_prefect_server(warehous
         text=True,
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert re.search(r"2020-03 +new +0\.2 MB +.*/yellow_tripdata_2020-03\.csv\.gz\n", result.stdout)
+    assert re.search(r"2020-03 +new +0\.2 MB +\[1\]\n", result.stdout)
+    assert "/{dataset}_tripdata_{month}.csv.gz\n" in result.stdout
     assert result.stdout.endswith("To fetch: 1 of 1 months, 0.2 MB, in about 1 minute\n")

@@ -159,6 +159,9 @@ def asked_for(datasets: str | None, months: str | None, source: str | None = Non
         (None, "my/fhvhv_tripdata_2021-01.parquet", ["fhvhv"]),
         (None, "https://host/green_tripdata/fhv_tripdata_{month}.csv", ["fhv"]),
         ("green", "my/yellow_tripdata_2021-01.csv", ["green"]),
+        ("green yellow", None, ["green", "yellow"]),
+        ("fhv, green,fhv", None, ["fhv", "green"]),
+        ("yellow all", None, ["yellow", "green", "fhvhv", "fhv"]),
     ],
 )
 def test_a_dataset_is_chosen_or_named_by_the_source(datasets, source, expected):
@@ -167,9 +170,12 @@ def test_a_dataset_is_chosen_or_named_by_the_source(datasets, source, expected):
 
 
 @pytest.mark.parametrize("flow", [elt, backfill], ids=["elt", "backfill"])
-def test_prefects_form_offers_the_datasets_as_a_choice(flow):
-    [choice, none] = flow.parameters.properties["datasets"]["anyOf"]
-    assert choice["enum"] == [*DATASETS, "all"]
+def test_prefects_form_takes_one_dataset_or_several_and_no_other_word(flow):
+    [words, none] = flow.parameters.properties["datasets"]["anyOf"]
+    for right in (*DATASETS, "all", "yellow green", "fhv, fhvhv"):
+        assert re.search(words["pattern"], right)
+    for wrong in ("", "red", "yellow red", "yellowgreen"):
+        assert not re.search(words["pattern"], wrong)
     assert none == {"type": "null"}
     assert land.parameters.properties["dataset"]["enum"] == [*DATASETS]
 

@@ -190,7 +190,7 @@ def test_while_dbt_builds_the_models(warehouse, start, land, query):
 
 
 def test_while_the_documentation_is_made(start):
-    run = start("-m", "flows.models.docs")
+    run = start("-m", "flows.program", "docs")
     wait_until(lambda: psutil.Process(run.pid).num_threads() > 1, 20)
     assert interrupt(run) == "stopped\n"
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from flows.settings import ROOT
 
 LAYERS = (  # from top to bottom
+    {"program"},
     {"server"},
     {"elt", "backfill"},
-    {"land", "build", "cli"},
+    {"land", "build"},
+    {"cli", "status", "ask", "export"},
     {"prepare", "plan"},
     {"report"},
     {"models"},

@@ -231,7 +231,10 @@ class TestShow:
         publish(tlc, NEWEST)
         publish(tlc, OLD)
         shown, _ = show(asked(OLD, NEWEST), as_json=False)
-        assert re.search(rf"{OLD:%Y-%m} +new +0\.0 MB .*yellow_tripdata_{OLD:%Y-%m}", shown)
+        assert re.search(rf"{OLD:%Y-%m} +new +0\.0 MB +\[1\]\n", shown)
+        assert re.search(r"^\[1\] http://.*/\{dataset\}_tripdata_\{month\}\.", shown, re.MULTILINE)
+        table, _, _ = shown.partition("\n\n")
+        assert max(map(len, table.splitlines())) <= 80
         assert "To fetch: 2 of 2 months, 0.0 MB, in about 1 minute" in shown
 
     def test_json_for_scripts(self, tlc):

@@ -336,12 +336,12 @@ class TestDelete:
     def test_the_data_stay_unless_someone_says_yes(self, own_server):
         ensure_server(own_server)
         with pytest.raises(PipelineError, match=r"is kept\. `make delete-data YES=1` deletes it"):
-            local_server.delete(is_confirmed=False)
+            local_server.delete()
         assert ask(own_server, "select 1") == 1
 
     def test_they_go_with_their_server_if_someone_does(self, own_server):
         ensure_server(own_server)
-        local_server.delete(is_confirmed=True)
+        local_server.delete(yes=True)
         assert not embedded_postgres.DATA_DIR.exists()
         assert running_port(embedded_postgres.DATA_DIR) is None
 

@@ -14,6 +14,7 @@ from conftest import compose_script, run_query
 from pydantic import SecretStr
 
 from flows.prepare import check_rights
+from flows.program import COMMANDS
 from flows.settings import ROOT, Settings
 from flows.warehouse import embedded as embedded_postgres
 from flows.warehouse.connection import Refused, connect
@@ -84,10 +85,11 @@ class TestDockerCompose:
     def test_its_worker_is_that_of_make_worker_and_supervisor_runs_it_too(self):
         worker = "python -m flows.server.worker"
         assert self.services["worker"]["command"] == f"{worker} --with-healthcheck"
-        assert f"exec $(BIN)/{worker} $(ARGS)\n" in read("Makefile")
+        assert "exec $(BIN)/taxi worker $(ARGS)\n" in read("Makefile")
+        assert COMMANDS["worker"].where == f"{worker.rpartition(' ')[2]}:work"
         supervisor = configparser.RawConfigParser(inline_comment_prefixes=";")
         supervisor.read(ROOT / "flows/server/supervisord.conf")
-        python = '"%(here)s/../../.venv/bin/python"'
+        python = '"%(ENV_TAXI_PYTHON)s"'
         assert supervisor["program:worker"]["command"] == worker.replace("python", python)
         server = self.services["prefect"]["command"]
         assert supervisor["program:server"]["command"] == f"{python} -m {server}"

@@ -29,7 +29,7 @@ from flows.settings import ROOT, Settings
 
 pytestmark = pytest.mark.timeout(900)  # two servers at once, on a busy machine
 LIMITS = "/v2/concurrency_limits"
-COPIED = ("flows", "dbt_project", "Makefile", "requirements.lock", "pyproject.toml")
+COPIED = ("flows", "dbt_project", "tools", "Makefile", "requirements.lock", "pyproject.toml")
 
 
 @dataclass

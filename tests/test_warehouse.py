@@ -603,14 +603,7 @@ class TestTls:
 
     @pytest.mark.skipif(not shutil.which("psql"), reason="there is no psql with TLS")
     def test_it_serves_psql_too(self, verified):
-        command = [
-            sys.executable,
-            "-m",
-            "flows.warehouse.local_server",
-            "psql",
-            "-Atc",
-            r"\conninfo",
-        ]
+        command = [sys.executable, "-m", "flows.program", "psql", "-Atc", r"\conninfo"]
         result = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
         assert "SSL" in result.stdout or "TLS" in result.stdout, result.stderr
 

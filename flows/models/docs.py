@@ -1,7 +1,4 @@
-"""The models' documentation, made by dbt and shown in a browser until Ctrl-C.
-
-python -m flows.models.docs
-"""
+"""The models' documentation, made by dbt and shown in a browser until Ctrl-C."""
 
 import sys
 from functools import partial
@@ -14,8 +11,8 @@ ADDRESS = ("127.0.0.1", 8081)
 TARGET = DATA / "docs"
 
 
-def main() -> None:
-    """Make the documentation and show it."""
+def show() -> None:
+    """Make the documentation of the models, and show it in a browser until Ctrl-C."""
     interrupt.end_on_signals("stopped")
     from dbt.cli.main import dbtRunner  # not at the top: it takes seconds
 
@@ -31,7 +28,3 @@ def main() -> None:
         sys.exit(f"error: port {ADDRESS[1]} can't be listened on: {error.strerror}")
     print(f"The documentation is at http://{ADDRESS[0]}:{ADDRESS[1]} until Ctrl-C")
     server.serve_forever()
-
-
-if __name__ == "__main__":
-    main()

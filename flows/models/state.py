@@ -20,6 +20,10 @@ class Build:
     tests: int
     seconds: float
 
+    def __str__(self) -> str:
+        """For the terminal."""
+        return f"Built: {self.models} models, {self.tests} tests, in {self.seconds:.1f} s"
+
 
 def trips_table() -> str:
     """The name of the analysts' table of yellow-taxi trips: the flow run's `table_name`."""

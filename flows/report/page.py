@@ -6,6 +6,7 @@ Plotly's JavaScript is in the page, so that it opens without a network.
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from html import escape
 from pathlib import Path
@@ -19,7 +20,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.errors import RETRIES
+from flows.errors import RETRIES, PipelineError
 from flows.models.state import table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report.charts import COLOURS, WEEKDAYS, charts, theme
@@ -53,6 +54,32 @@ def report() -> Path:
         )
     get_run_logger().info("report: %s", PAGE, extra=ONLY_LOG)
     return PAGE
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A page that is drawn."""
+
+    report: Path
+
+    def __str__(self) -> str:
+        """For the terminal."""
+        return f"Look at it:  {self.report}"
+
+
+def draw() -> Drawn:
+    """Draw the report of what is loaded and built, without a run.
+
+    Raises:
+        PipelineError: the warehouse does not answer, or nothing is built in it.
+    """
+    with connect(current_url()) as connection:
+        if connection.exec_driver_sql("select to_regclass('trip_accounting') is null").scalar():
+            raise PipelineError("nothing is built yet: `taxi run` loads a sample and builds")
+        connection.rollback()
+        found = read_facts(connection)
+    write(page(found, hash_of_what_it_is_made_of()))
+    return Drawn(PAGE)
 
 
 def hash_of_what_it_is_made_of() -> str:

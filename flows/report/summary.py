@@ -1,5 +1,6 @@
 """Summary: what the warehouse holds after a run, for the log, the UI, the terminal and scripts."""
 
+import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 from sqlalchemy import URL, text
 
-from flows.errors import RETRIES, first_line
+from flows.environment import IS_INSTALLED
+from flows.errors import RETRIES, fill, first_line
 from flows.models.state import Build, table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report.formatting import about_samples
@@ -21,6 +23,11 @@ from flows.tlc.datasets import DatasetMonth
 from flows.warehouse.connection import address, connect, psql_command
 from flows.warehouse.load import Landed
 
+PSQL, REBUILD = (
+    ("taxi psql", "taxi build")
+    if IS_INSTALLED
+    else ("make psql", "cd dbt_project && ../.venv/bin/dbt build")
+)
 ACCOUNTING = text(
     "select dataset, to_char(source_month, 'YYYY-MM') as month, raw_rows, trips,"
     " zero_passenger_trips, rejected_trips, malformed_lines, coalesce(warnings, 0) as warnings,"
@@ -84,15 +91,15 @@ class Summary:
                 "",
                 counts.to_string(index=False),
                 *([f"(the table trip_accounting has {others:,} more)"] if others else []),
-                *lines_about_samples(shown),
-                *self.remarks,
-                *(f"warning: {warning}" for warning in self.warnings),
+                *(fill(line, sys.stdout) for line in lines_about_samples(shown)),
+                *(fill(remark, sys.stdout) for remark in self.remarks),
+                *(fill(f"warning: {warning}", sys.stdout) for warning in self.warnings),
                 "",
                 *look,
                 f"Query it:    {psql_command(self.warehouse)}",
-                "             (or make psql)",
+                f"             (or {PSQL})",
                 f"             select * from {self.trips} limit 10;",  # noqa: S608
-                "Rebuild it:  cd dbt_project && ../.venv/bin/dbt build",
+                f"Rebuild it:  {REBUILD}",
             ]
         )
 
@@ -194,7 +201,9 @@ def summarise(
     has_changed = landed is None or any(month.load.seconds for month in landed)
     detail = {} if has_changed else ONLY_LOG
     logger.info(
-        "pre: missing passenger count: %s", these["zero_passenger_trips"].sum(), extra=detail
+        "pre: missing passenger count: %s (trips with a count of 0, which are left out)",
+        these["zero_passenger_trips"].sum(),
+        extra=detail,
     )
     logger.info("post: missing passenger count: %s", left, extra=detail)
     for dataset, month, *counts, is_sample in these.itertuples(index=False):

@@ -1,7 +1,4 @@
-"""Serve: a Prefect server and a worker on this machine, kept running by supervisord.
-
-python -m flows.server.serve start | stop
-"""
+"""Serve: a Prefect server and a worker on this machine, kept running by supervisord."""
 
 import os
 import re
@@ -25,12 +22,14 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.environment import IS_INSTALLED
 from flows.errors import PipelineError
 from flows.interrupt import end_orphans
 from flows.server.deploy import deploy
 from flows.server.prefect_database import ensure_database
 from flows.server.worker import WORK_POOL, answers
 from flows.settings import DATA, ENV_FILE, ROOT, read_settings, remember
+from flows.warehouse import embedded
 from flows.warehouse.local_server import ensure_server
 
 FOLDER = DATA / "serve"
@@ -95,7 +94,7 @@ def start() -> None:
         f"Ready:    {api.removesuffix('/api')}\n"
         f"Log in:   with PREFECT_API_AUTH_STRING, as {ENV_FILE} has it\n"
         f"Logs:     {FOLDER}\n"
-        "Stop it:  make down"
+        f"Stop it:  {'taxi' if IS_INSTALLED else 'make'} down"
     )
 
 
@@ -108,6 +107,15 @@ def stop() -> bool:
     if (dotenv_values(ENV_FILE).get("PREFECT_API_URL") or "").startswith(f"http://{HOST}:"):
         unset_key(ENV_FILE, "PREFECT_API_URL", follow_symlinks=True)
     return process is not None
+
+
+def down() -> None:
+    """Stop what `taxi up`, `taxi run` and `taxi serve` have started on this machine."""
+    print("Prefect's server and worker stopped" if stop() else "Nothing was served")
+    if orphans := end_orphans():
+        print(f"Prefect's temporary server of a run that was killed: {orphans} stopped")
+    is_stopped = embedded.stop(embedded.DATA_DIR)
+    print("PostgreSQL stopped" if is_stopped else "PostgreSQL was not running")
 
 
 def is_in_use(port: int) -> bool:
@@ -166,7 +174,7 @@ def supervise(settings: dict[str, str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "--configuration", CONFIGURATION],
-        env=os.environ | settings | {"TAXI_DATA": str(DATA)},
+        env=os.environ | settings | {"TAXI_DATA": str(DATA), "TAXI_PYTHON": sys.executable},
         capture_output=True,
         text=True,
         check=False,
@@ -248,20 +256,3 @@ def has_reported(process: psutil.Process) -> bool:
         worker.last_heartbeat_time and worker.last_heartbeat_time >= started_at
         for worker in workers
     )
-
-
-if __name__ == "__main__":
-    try:
-        match sys.argv[1:]:
-            case ["start"]:
-                start()
-            case ["stop"]:
-                print("Prefect's server and worker stopped" if stop() else "Nothing was served")
-                if orphans := end_orphans():
-                    print(f"Prefect's temporary server of a run that was killed: {orphans} stopped")
-            case _:
-                sys.exit("usage: python -m flows.server.serve start | stop")
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -7,8 +7,10 @@ import os
 import re
 import sys
 import time
+from typing import Annotated
 
 import httpx
+from cyclopts import Parameter
 
 from flows.settings import DATA, ROOT
 
@@ -17,11 +19,14 @@ COMMAND = ["worker", "start", "--pool", WORK_POOL, "--type", "process"]
 LIMIT = ["--limit", "4"]  # flow runs at a time, unless the options say another number
 
 
-def work(*options: str) -> None:
+def work(*options: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """Wait for the server, then replace this process by Prefect's worker.
 
     A worker that comes before its server would never hear of cancelled runs, since it tries to
     connect to the server's events only once.
+
+    Args:
+        options: Those of `prefect worker start`, such as --limit 8.
     """
     api = os.environ.get("PREFECT_API_URL")
     if not api:

@@ -6,8 +6,6 @@ so that psql, pgAdmin and dbt can use it, until `make down`.
 The role of the settings owns its database and nothing more. The superuser makes it, and whatever
 else only a superuser can; its password is in the data folder, where only the server's user can
 read it.
-
-    python -m flows.warehouse.local_server start | stop | delete [--yes] | psql [its arguments]
 """
 
 import errno
@@ -17,8 +15,11 @@ import secrets
 import shutil
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import encrypt_password
 from psycopg2.sql import SQL, Composable, Identifier, Literal
@@ -84,6 +85,17 @@ end $$
 """
 
 logger = logging.getLogger("prefect.local_server")
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A server that answers: who we are there, its address and the database."""
+
+    postgresql: str
+
+    def __str__(self) -> str:
+        """For the terminal."""
+        return f"PostgreSQL answers: {self.postgresql}"
 
 
 def ensure_server(settings: Settings) -> Settings:
@@ -293,10 +305,19 @@ def next_free_port(settings: Settings) -> int:
     )
 
 
-def psql(arguments: list[str]) -> None:
+def up() -> Answering:
+    """Start PostgreSQL, if none answers at the address that the settings name."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return Answering(address(ensure_server(read_settings()).url))
+
+
+def psql(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """Become psql, connected to the warehouse.
 
     The machine's own psql edits lines and speaks TLS, which the embedded one does not.
+
+    Args:
+        arguments: Those of psql, such as -c "select 1".
     """
     url = current_url()
     os.environ.update(environment_of(url))
@@ -311,8 +332,11 @@ def psql(arguments: list[str]) -> None:
     os.execv(program, ["psql", *arguments])  # noqa: S606 (no shell is what we want)
 
 
-def delete(is_confirmed: bool) -> None:
+def delete(*, yes: bool = False) -> None:
     """Delete the embedded server's data, all months of it, once someone has said yes.
+
+    Args:
+        yes: Do not ask.
 
     Raises:
         PipelineError: nobody has.
@@ -321,39 +345,10 @@ def delete(is_confirmed: bool) -> None:
         print(f"There is no data in {embedded.DATA_DIR}")
         return
     question = f"Delete the warehouse in {embedded.DATA_DIR}, with all its months? [y/N] "
-    if not is_confirmed and not (sys.stdin.isatty() and input(question).strip() in ("y", "yes")):
+    if not yes and not (sys.stdin.isatty() and input(question).strip() in ("y", "yes")):
         raise PipelineError(f"{embedded.DATA_DIR} is kept. `make delete-data YES=1` deletes it")
     embedded.stop(embedded.DATA_DIR)
     shutil.rmtree(embedded.DATA_DIR)
     if embedded.DATA_DIR.is_relative_to(embedded.STATE):
         embedded.DATA_DIR.parent.rmdir()
     print(f"Deleted {embedded.DATA_DIR}")
-
-
-def main() -> None:
-    """Start, stop, delete or query the embedded server."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    match sys.argv[1:]:
-        case ["start"]:
-            print(f"PostgreSQL answers: {address(ensure_server(read_settings()).url)}")
-        case ["stop"]:
-            print(
-                "PostgreSQL stopped"
-                if embedded.stop(embedded.DATA_DIR)
-                else "PostgreSQL was not running"
-            )
-        case ["delete", *confirmation]:
-            delete(confirmation == ["--yes"])
-        case ["psql", *arguments]:
-            psql(arguments)
-        case _:
-            sys.exit(
-                "usage: python -m flows.warehouse.local_server start | stop | delete | psql [...]"
-            )
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except PipelineError as error:
-        sys.exit(f"error: {error}")

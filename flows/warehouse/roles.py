@@ -1,6 +1,6 @@
-"""The role `analyst`: who is a member of it reads the marts and the dictionary, and nothing else.
+"""The role `analyst`: who is a member of it reads the marts and the dictionary.
 
-    python -m flows.warehouse.roles anna
+    taxi analyst anna
 
 makes a login for one person. A login that people share would let each of them change its password
 and its settings for all: PostgreSQL allows that to every role. The role itself does not log in.
@@ -11,16 +11,19 @@ project's own by its comment; a role of that name without the mark is left alone
 """
 
 import logging
+import re
 import secrets
-import sys
+from dataclasses import dataclass
 
 from psycopg2.errors import InsufficientPrivilege, RaiseException
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 from psycopg2.sql import SQL, Identifier, Literal
 from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
-from flows.errors import PipelineError, first_line
+from flows.errors import PipelineError, UsageError, first_line, shorten
+from flows.parameters import PLAIN_NAME
 from flows.warehouse import schema
 from flows.warehouse.connection import connect, current_url, driver_of, psql_command
 from flows.warehouse.local_server import administrator
@@ -56,6 +59,24 @@ where
     and pg_has_role(proowner, 'usage')
     and obj_description(oid, 'pg_proc') like '%%' || %(mark)s
     and not has_function_privilege(%(role)s, oid, 'execute')
+"""
+
+STATEMENT_TIMEOUT = "10min"
+# What a login has, as often as one asks for it. Its settings are of this database alone.
+OF_A_LOGIN = (
+    # Without `set role` nobody can change the settings of the common role.
+    "grant {group} to {login} with inherit true, set false",
+    "grant temporary on database {database} to {login}",
+    # Its owner is the warehouse's, who may drop what is in the way there.
+    "create schema if not exists {login} authorization {owner}",
+    "comment on schema {login} is {mark}",
+    "grant all on schema {login} to {login} with grant option",
+    'alter role {login} in database {database} set search_path = "$user", public',
+    "alter role {login} in database {database} set statement_timeout = {timeout}",
+)
+FOREIGN_SCHEMA = """
+select true from pg_namespace
+where nspname = %s and obj_description(oid, 'pg_namespace') is distinct from %s
 """
 
 logger = logging.getLogger("prefect.analyst")
@@ -103,20 +124,83 @@ def set_mark(cursor: Cursor, role: str, mark: str) -> None:
     cursor.execute(SQL("comment on role {} is {}").format(Identifier(role), Literal(mark)))
 
 
-def add_login(name: str) -> str:
-    """Make a person's login to the marts, or give it a new password; return the password.
+@dataclass(frozen=True)
+class Login:
+    """A person's login to the marts."""
 
-    PostgreSQL gets, and logs, only the password's verifier.
+    user: str
+    password: str | None  # None: the one that it had before
+    log_in: str  # a command
+
+    def __str__(self) -> str:
+        """How to use it."""
+        renew = f"taxi analyst {self.user} --new-password"
+        password = (
+            f"{self.password}   (kept nowhere; `{renew}` makes another)"
+            if self.password
+            else f"as it was   (`{renew}` makes another)"
+        )
+        return (
+            f"Log in:    {self.log_in}\n"
+            f"Password:  {password}\n"
+            "Look:      \\dtv+ public.* in psql lists the tables, \\d+ trips the columns of one\n"
+            f"Keep:      create table … as select … goes to the schema {self.user}, and temporary\n"
+            f"           tables work. A statement ends after {STATEMENT_TIMEOUT}, unless the\n"
+            "           session says otherwise: set statement_timeout = '1h'"
+        )
+
+
+def analyst(name: str, /, *, new_password: bool = False) -> Login:
+    """Make a login for one person, who reads the tables and has a schema of their own.
+
+    Args:
+        name: The login's name, such as anna.
+        new_password: Give a login that is there already another password.
 
     Raises:
+        UsageError: the name needs quotes in SQL, or is taken by a schema of this project's.
         PipelineError: a role of that name is not ours, or we may not make roles.
     """
+    password = add_login(name, new_password)
+    return Login(name, password, psql_command(current_url().set(username=name)))
+
+
+def check_name(name: str) -> None:
+    """Raise a `UsageError` if a login can't have this name, or only in quotes."""
+    taken = {*schema.SCHEMAS, "public", *RESERVED_WORDS}
+    if not re.fullmatch(PLAIN_NAME, name) or name in taken:
+        raise UsageError(
+            f"{shorten(name)!r} can't be the name of a login: use up to 55 lower-case letters, "
+            "digits and underscores, not an SQL keyword or a schema of this project's"
+        )
+
+
+def add_login(name: str, new_password: bool = False) -> str | None:
+    """Make a person's login to the marts, or give it what it lacks; return its new password.
+
+    None, if it has one already. PostgreSQL gets, and logs, only the password's verifier.
+
+    Raises:
+        UsageError: the name needs quotes in SQL, or is taken by a schema of this project's.
+        PipelineError: a role of that name is not ours, or we may not make roles.
+    """
+    check_name(name)
     url = current_url()
-    password = secrets.token_urlsafe(18)
-    login, group = Identifier(name), Identifier(ANALYST)
     with connect(administrator(url)) as connection:
         ensure_analyst(connection)
         driver = driver_of(connection)
+        statements = [
+            SQL(statement).format(
+                login=Identifier(name),
+                group=Identifier(ANALYST),
+                database=Identifier(url.database or ""),
+                owner=Identifier(url.username or ""),
+                mark=Literal(LOGIN_MARK),
+                timeout=Literal(STATEMENT_TIMEOUT),
+            )
+            for statement in OF_A_LOGIN
+        ]
+        make = SQL("create role {} login").format(Identifier(name))
         try:
             with driver, driver.cursor() as cursor:
                 if mark_of(cursor, ANALYST) not in (MARK, None):
@@ -127,45 +211,28 @@ def add_login(name: str) -> str:
                 mark = mark_of(cursor, name)
                 if mark not in (LOGIN_MARK, None):
                     raise PipelineError(f"a role {name} exists already: take another name")
+                cursor.execute(FOREIGN_SCHEMA, [name, LOGIN_MARK])
+                if cursor.fetchone():
+                    raise PipelineError(f"a schema {name} exists already: take another name")
                 if mark is None:
-                    cursor.execute(SQL("create role {} login").format(login))
+                    cursor.execute(make)
                     set_mark(cursor, name, LOGIN_MARK)
-                verifier = encrypt_password(password, name, driver, "scram-sha-256")
-                cursor.execute(SQL("alter role {} password {}").format(login, Literal(verifier)))
-                # Without `set role` nobody can change the settings of the common role.
-                cursor.execute(
-                    SQL("grant {} to {} with inherit true, set false").format(group, login)
-                )
+                if is_new := mark is None or new_password:
+                    password = secrets.token_urlsafe(18)
+                    verifier = encrypt_password(password, name, driver, "scram-sha-256")
+                    cursor.execute(
+                        SQL("alter role {} password {}").format(Identifier(name), Literal(verifier))
+                    )
+                for statement in statements:
+                    cursor.execute(statement)
         except InsufficientPrivilege as error:
-            statements = (
+            commands = [
                 f"create role {ANALYST} nologin",
                 f"comment on role {ANALYST} is '{MARK}'",
-                SQL("create role {} login").format(login).as_string(driver),
-                SQL("grant {} to {} with inherit true, set false")
-                .format(group, login)
-                .as_string(driver),
-                SQL(r"\password {}").format(login).as_string(driver),
-            )
+                *(one.as_string(driver) for one in (make, *statements)),
+            ]
+            shown = "".join(f"\n{command};" for command in commands)
             raise PipelineError(
-                f"{first_line(error)}. Let an administrator run, in psql: {'; '.join(statements)}"
+                f"{first_line(error)}. Let an administrator run, in psql:{shown}\n\\password {name}"
             ) from None
-    return password
-
-
-def main() -> None:
-    """Make a login, and say how to use it."""
-    if len(sys.argv) != 2 or not sys.argv[1]:
-        sys.exit("usage: make analyst NAME=anna")
-    [_, name] = sys.argv
-    password, url = add_login(name), current_url()
-    print(
-        f"Log in:    {psql_command(url.set(username=name))}\n"
-        f"Password:  {password}   (kept nowhere; `make analyst NAME={name}` makes another)"
-    )
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    return password if is_new else None

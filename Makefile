@@ -20,7 +20,7 @@ ASKED := $${DATASET:+--datasets="$$DATASET"} $${MONTH:+--months="$$MONTH"} $${SO
 
 .DEFAULT_GOAL := help
 .PHONY: help run plan serve worker test test-fast bench audit lint format up psql analyst docs down lock clean \
-	backup restore delete-data
+	archive backup restore delete-data
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -89,6 +89,9 @@ clean: down  ## delete what can be made again: the environment, downloads, dbt's
 	rm -rf .venv data/bench dbt_project/target dbt_project/logs \
 		"$${TAXI_DATA:-data}/downloads" "$${TAXI_DATA:-data}/dbt" "$${TAXI_DATA:-data}/docs" \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+archive: $(INSTALLED)  ## let raw months go, each to a Parquet file in data/archive: DATASET=green, MONTH=2013-08..2019-12
+	@exec $(BIN)/python -m flows.archive $(ASKED) $(ARGS)
 
 backup: $(INSTALLED)  ## back up the embedded warehouse to data/backups
 	@exec $(BIN)/python -m flows.warehouse.backup backup

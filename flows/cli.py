@@ -79,7 +79,9 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     """
     from flows.settings import ROOT
 
-    parameters = command.parameters | {"source": command.request.source.absolute}
+    parameters = dict(command.parameters)
+    if "source" in parameters:
+        parameters["source"] = command.request.source.absolute
     os.chdir(ROOT)  # Prefect reads the settings in pyproject.toml from the folder that it starts in
     os.environ.setdefault("DO_NOT_TRACK", "1")  # as pyproject.toml has it for Prefect's server
     if not command.verbose:

@@ -8,7 +8,7 @@ from flows.settings import ROOT
 
 LAYERS = (  # from top to bottom
     {"server"},
-    {"elt", "backfill"},
+    {"elt", "backfill", "archive"},
     {"land", "build", "cli"},
     {"prepare", "plan"},
     {"report"},

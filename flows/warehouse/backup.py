@@ -97,6 +97,12 @@ def backup() -> Path:
         cursor.execute("select to_regclass('raw.loads') is null")
         if cursor.fetchall() == [(True,)]:
             raise PipelineError("no month has been loaded yet: `make run` loads one")
+        cursor.execute("select to_regclass('raw.archives') is not null")
+        if cursor.fetchall() == [(True,)]:
+            cursor.execute("select count(*) from raw.archives")
+            [(archived,)] = cursor.fetchall()
+            if archived:
+                logger.info("%s raw months are files in data/archive: keep those too", archived)
         cursor.execute("select pg_export_snapshot(), current_setting('server_version')")
         [(snapshot, version)] = cursor.fetchall()
         partial.mkdir(mode=0o700, parents=True)

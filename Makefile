@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 
 # Of the words on make's own command line these are variables; another one is a typing error,
 # and without this line `make run MONTHS=2021-01` would load the sample.
-KNOWN := ARGS DATASET MONTH NAME PYTHON SHELL SOURCE YES
+KNOWN := ARGS BACKUP DATASET MONTH NAME PYTHON SHELL SOURCE YES
 UNKNOWN := $(filter-out $(KNOWN),$(foreach name,$(.VARIABLES),$(if \
 	$(filter command,$(firstword $(origin $(name)))),$(name))))
 $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is not a variable of this Makefile: write one of $(KNOWN)))
@@ -15,12 +15,13 @@ override DATASET := $(value DATASET)
 override MONTH := $(value MONTH)
 override NAME := $(value NAME)
 override SOURCE := $(value SOURCE)
-export DATASET MONTH NAME SOURCE
+override BACKUP := $(value BACKUP)
+export BACKUP DATASET MONTH NAME SOURCE
 ASKED := $${DATASET:+--datasets="$$DATASET"} $${MONTH:+--months="$$MONTH"} $${SOURCE:+--source="$$SOURCE"}
 
 .DEFAULT_GOAL := help
 .PHONY: help run plan serve worker test test-fast bench audit lint format up psql analyst docs down lock clean \
-	delete-data
+	archive backup restore delete-data
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -87,6 +88,15 @@ clean: down  ## delete what can be made again: the environment, downloads, dbt's
 	rm -rf .venv data/bench dbt_project/target dbt_project/logs \
 		"$${TAXI_DATA:-data}/downloads" "$${TAXI_DATA:-data}/dbt" "$${TAXI_DATA:-data}/docs" \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+archive: $(INSTALLED)  ## let raw months go, each to a Parquet file in data/archive: DATASET=green, MONTH=2013-08..2019-12
+	@exec $(BIN)/taxi archive $(ASKED) $(ARGS)
+
+backup: $(INSTALLED)  ## back up the embedded warehouse to data/backups
+	@exec $(BIN)/taxi backup
+
+restore: $(INSTALLED)  ## restore the newest backup into an empty warehouse, or BACKUP=folder
+	@exec $(BIN)/taxi restore $${BACKUP:+"$$BACKUP"}
 
 delete-data: $(INSTALLED)  ## delete the embedded warehouse with all its months: asks, or YES=1
 	@$(BIN)/taxi delete-data $(if $(filter 1 yes,$(YES)),--yes)

@@ -33,7 +33,9 @@ def build_models(table_name: TableName = TABLE_NAME, full_refresh: bool = False)
 if __name__ == "__main__":  # here: to refuse a wrong word takes none of the imports below
     cli.run(build_models, reads_files=False)
 
+import re
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -43,12 +45,14 @@ from prefect.cache_policies import NO_CACHE
 from sqlalchemy.exc import DBAPIError
 
 from flows.alerts import alert, alert_of_stale_data
-from flows.errors import RETRIES, PipelineError, first_line
+from flows.errors import RETRIES, PipelineError, TransientError, first_line
 from flows.models.failures import explain_node, failure
 from flows.models.state import Build, fingerprint, is_up_to_date, remember_build, trips_table
 from flows.prepare import ensure_warehouse
 from flows.progress import ONLY_LOG
 from flows.tlc.datasets import DATASETS, raw_in_dbt
+from flows.tlc.months import read_month
+from flows.warehouse.archive import archived_months, land_again
 from flows.warehouse.connection import connect, current_url
 from flows.warehouse.load import loaded_datasets
 
@@ -85,28 +89,66 @@ def build_if_needed(full_refresh: bool = False) -> Build:
 def dbt_build(full_refresh: bool) -> "list[NodeResult]":
     """Run `dbt build`; a warning is logged, a failure raised.
 
-    Not `dbt retry` where it is tried again: months that are built are not built twice anyway.
+    Archived months whose raw rows are needed are landed again first: all of them for a full
+    refresh, and else those that dbt asks for. One that can't be landed stays as it was built, and
+    the rest is built. Not `dbt retry` where it is tried again: months that are built are not built
+    twice anyway.
 
     Raises:
         TransientError: PostgreSQL went away, or another session kept a table locked.
-        PipelineError: a model or a test has failed; the message names it.
+        PipelineError: a model or a test has failed, or an archived month can't be landed; the
+            message names it.
     """
     # Not at the top: importing dbt takes a second, and the first download need not wait for it.
     from flows.models.runner import dbt_on
 
     project = fingerprint()  # before dbt reads it: an edit meanwhile is for the next build
+    missing: dict[str, str] = {}
     with dbt_on(current_url()) as dbt:
         # Unit tests are of the SQL, not of the months: `make test` and dbt alone run them.
         words = ("--exclude-resource-type", "unit_test", *["--full-refresh"] * full_refresh)
-        nodes = dbt("build", *words)
+        if full_refresh:
+            missing |= land_archived(f"{name} {month:%Y-%m}" for name, month in archived_months())
+        nodes = dbt("build", *words, **left_out(missing))
+        while needed := months_to_land(nodes) - missing.keys():
+            missing |= land_archived(needed)
+            nodes = dbt("build", *words, **left_out(missing))
     for node in nodes:
         if node.status == "warn":
             get_run_logger().warning(explain_node(node))
-    failures = [explain_node(node) for node in nodes if node.status in FAILED]
+    failures = [*missing.values()]
+    failures += [explain_node(node) for node in nodes if node.status in FAILED]
     if failures:
         raise failure(f"dbt build: {'; '.join(failures)}")
     remember_build(project)
     return nodes
+
+
+def months_to_land(nodes: "list[NodeResult]") -> set[str]:
+    """The archived months without which models could not be built, as `yellow 2021-01`."""
+    found = [
+        re.search(r"((?:, )?\w+ \d{4}-\d\d)+(?=: archived, )", node.message or "") for node in nodes
+    ]
+    return {month for names in found if names for month in names[0].split(", ")}
+
+
+def land_archived(months: Iterable[str]) -> dict[str, str]:
+    """Land months again from the archive; returns why, of those that can't be."""
+    missing = {}
+    for one in sorted(months):
+        name, _, month = one.partition(" ")
+        try:
+            land_again(DATASETS[name], read_month(month))
+        except TransientError:
+            raise
+        except PipelineError as error:
+            missing[one] = str(error)
+    return missing
+
+
+def left_out(months: Iterable[str]) -> dict[str, list[str]]:
+    """The variable of dbt's by which months stay as they were; none, where there are none."""
+    return {"left_out": sorted(months)} if months else {}
 
 
 @task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE)

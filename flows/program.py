@@ -48,6 +48,9 @@ COMMANDS = {
     "serve": Command("flows.server.serve:start", "Start Prefect's server, schedule and worker."),
     "worker": Command("flows.server.worker:work", "Start one more worker, in the foreground."),
     "down": Command("flows.server.serve:down", "Stop what `up`, `run` and `serve` started."),
+    "archive": Command("flows.archive", "Let raw months go, each to a Parquet file."),
+    "backup": Command("flows.warehouse.backup:run_backup", "Back up the embedded PostgreSQL."),
+    "restore": Command("flows.warehouse.backup:run_restore", "Restore a backup, and verify it."),
     "docs": Command("flows.models.docs:show", "Show the documentation of the tables."),
     "delete-data": Command("flows.warehouse.local_server:delete", "Delete the loaded months."),
 }

@@ -532,6 +532,24 @@ def own_server(monkeypatch, request, unused_port):
     embedded_postgres.stop(embedded_postgres.DATA_DIR)
 
 
+@pytest.fixture
+def small_disk(home):
+    """Make a folder on a disk of so many megabytes."""
+    folders = []
+
+    def make(megabytes: int) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="disk ", dir=home))
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
+        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("this machine lets us make no small disk")
+        folders.append(folder)
+        return folder
+
+    yield make
+    for folder in folders:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 @pytest.fixture(scope="session")
 def new_database(postgres):
     """Make an empty database; return its settings."""

@@ -7,6 +7,7 @@ from conftest import one_at_a_time, point_to, wait_until
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 
+from flows.archive import archive
 from flows.backfill import backfill
 from flows.build import build
 from flows.elt import elt
@@ -20,6 +21,7 @@ LOADS = "/v2/concurrency_limits/warehouse-loads"
 FLOWS = {
     "elt/monthly": elt,
     "backfill/backfill": backfill,
+    "archive/archive": archive,
     "land/land": land,
     "build/build": build,
 }

@@ -1,11 +1,9 @@
 """Faults: whatever breaks, and whenever, a month is as it was or as it is to be."""
 
 import gzip
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -157,24 +155,6 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
     assert run_query(own_server, "select raw_rows, rejected_trips from trip_accounting") == [
         (300_000, 60)
     ]
-
-
-@pytest.fixture
-def small_disk(home):
-    """Make a folder on a disk of so many megabytes."""
-    folders = []
-
-    def make(megabytes: int) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="disk ", dir=home))
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-            pytest.skip("this machine lets us make no small disk")
-        folders.append(folder)
-        return folder
-
-    yield make
-    for folder in folders:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -9,7 +9,7 @@ from flows.settings import ROOT
 LAYERS = (  # from top to bottom
     {"program"},
     {"server"},
-    {"elt", "backfill"},
+    {"elt", "backfill", "archive"},
     {"land", "build"},
     {"cli", "status", "ask", "export"},
     {"prepare", "plan"},

@@ -23,7 +23,7 @@
     {% do begin_build(target) %}
     {% do get_assert_columns_equivalent(sql) %}
     {%- set is_new_shape = shape_is_new(target, ddl) -%}
-    {%- set months = changed_months(target, is_new_shape or should_full_refresh()) -%}
+    {%- set months = changed_months(target, should_full_refresh(), is_new_shape) -%}
     {% do plan_for_whole_months() %}
     {% call statement('main') -%} select {{ months | length }} as changed_months {%- endcall %}
     {% for month in months %}

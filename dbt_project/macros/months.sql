@@ -2,9 +2,11 @@
     The months of which a relation is to be built, as rows of (dataset, source_month, load_id, code,
     why): those that have been loaded since it was last built (for what is made of the trips: built
     since), that other code has built, or that are not in it any more; or all of them. A month without
-    a load_id is gone from the raw table. Logs how many months are built again, and why.
+    a load_id is gone from the raw table. Logs how many months are built again, and why. Without those
+    that the variable `left_out` names, of what reads raw rows: flows/build.py can't land them again from
+    the archive. A table that gets a new shape loses all of its months, so there none is left out.
 -#}
-{% macro changed_months(relation, all_months) %}
+{% macro changed_months(relation, all_months, has_new_shape) %}
     {%- set built_months = source('bookkeeping', 'built_months') -%}
     {%- set own_code = code_of_model(get_table_columns_and_constraints()) -%}
     {%- set query -%}
@@ -51,35 +53,56 @@
             where built_months.relation = '{{ name_of(relation) }}'
         ) as built using (dataset, source_month)
         where
-            {{ 'true' if all_months else 'false' }}
+            {{ 'true' if all_months or has_new_shape else 'false' }}
             or loaded.load_id is distinct from built.load_id
             or loaded.code is distinct from built.code
             or built.is_lost
         order by dataset, source_month
     {%- endset -%}
-    {%- set months = run_query(query).rows -%}
+    {%- set months = [] -%}
+    {%- set left_out = var('left_out') if reads_raw_rows(model) and not has_new_shape else [] -%}
+    {%- for month in run_query(query).rows if name_of_month(month) not in left_out -%}
+        {%- do months.append(month) -%}
+    {%- endfor -%}
     {%- do refuse_months_without_raw_rows(relation, months) -%}
     {%- do say_what_is_built_again(relation, months) -%}
     {{ return(months) }}
 {% endmacro %}
 
 
-{#- A month whose raw rows somebody has taken away would be built of nothing, in the place of good rows. -#}
+{#- A month as people write it: yellow 2021-01. -#}
+{% macro name_of_month(month) %}
+    {{ return(month.dataset ~ ' ' ~ month.source_month.strftime('%Y-%m')) }}
+{% endmacro %}
+
+
+{#- A month whose raw rows somebody has taken away would be built of nothing, in the place of good rows.
+    One that was archived flows/build.py lands again: it finds the months in what this says. -#}
 {% macro refuse_months_without_raw_rows(relation, months) %}
     {%- set queries = [] -%}
     {%- for month in months if month.load_id and reads_raw_rows(model) -%}
         {%- do queries.append(
-            "select '" ~ month.dataset ~ ' ' ~ month.source_month.strftime('%Y-%m') ~ "' as name where not exists ("
+            "select '" ~ name_of_month(month) ~ "' as name, exists (select from " ~ source('tlc', 'archives')
+            ~ " where load_id = " ~ month.load_id ~ ") as is_archived where not exists ("
             ~ "select from " ~ source('tlc', month.dataset ~ '_tripdata')
             ~ " where source_month = '" ~ month.source_month ~ "')"
         ) -%}
     {%- endfor -%}
     {%- if not queries -%} {{ return(none) }} {%- endif -%}
-    {%- set gone = run_query(queries | join(' union all ')).columns[0].values() -%}
+    {%- set gone, archived = [], [] -%}
+    {%- for month in run_query(queries | join(' union all ')).rows -%}
+        {%- do (archived if month.is_archived else gone).append(month.name) -%}
+    {%- endfor -%}
     {%- if gone -%}
         {{ exceptions.raise_compiler_error(
             gone | join(', ') ~ ': no raw rows are left to build ' ~ name_of(relation) ~ ' of, which stays as it was. '
             ~ 'Load again what is gone, as with make run DATASET=' ~ gone[0] | replace(' ', ' MONTH=')
+        ) }}
+    {%- elif archived -%}
+        {%- set dataset, first = archived[0].split(' ') -%}
+        {{ exceptions.raise_compiler_error(
+            archived | join(', ') ~ ': archived, and ' ~ name_of(relation) ~ ' is to be built of them. Land them '
+            ~ 'again, as with make archive DATASET=' ~ dataset ~ ' MONTH=' ~ first ~ ' ARGS=--land-again'
         ) }}
     {%- endif -%}
 {% endmacro %}

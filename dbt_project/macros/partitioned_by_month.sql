@@ -16,7 +16,7 @@
     {% do run_query('select raw.drop_leftovers()') %}
     {% do get_assert_columns_equivalent(sql) %}
     {%- set is_new_shape = shape_is_new(target, ddl, kind='p') -%}
-    {%- set months = changed_months(target, is_new_shape or should_full_refresh()) -%}
+    {%- set months = changed_months(target, should_full_refresh(), is_new_shape) -%}
     {%- set promises = create_shape(target, ddl, on_commit='preserve rows') if is_new_shape else target -%}
 
     {% call statement('main') -%} select {{ months | length }} as changed_months {%- endcall %}

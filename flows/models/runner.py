@@ -126,12 +126,12 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
 
 @contextmanager
 def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
-    """Yield dbt as a function of a command's words, which returns its nodes' results.
+    """Yield dbt as a function of a command's words and variables; it returns its nodes' results.
 
     One run at a time has it: they share the target folder, in which dbt finds what it parsed
     before, and a person the SQL that failed.
     """
-    variables = json.dumps({"trips_table": trips_table()})
+    variables: dict[str, object] = {"trips_table": trips_table()}
     with one_thread_at_a_time(), one_build_at_a_time(), warehouse_in_environment(warehouse):
         target = TARGETS / str(warehouse.database)
         settings = PrefectDbtSettings(
@@ -143,9 +143,9 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
         runner = Runner(settings=settings, raise_on_failure=False)
         parsed = target / "partial_parse.msgpack"
 
-        def dbt(*words: str) -> "list[NodeResult]":
+        def dbt(*words: str, **others: object) -> "list[NodeResult]":
             log = ("--log-path", str(target), "--no-use-colors")
-            command = [*words, *log, "--partial-parse", "--vars", variables]
+            command = [*words, *log, "--partial-parse", "--vars", json.dumps(variables | others)]
             try:
                 try:
                     result = runner.invoke(command)

@@ -206,9 +206,30 @@ def identity_of(user: pwd.struct_passwd | None) -> dict[str, Any]:
 def run_as_owner(
     program: str, *arguments: str | Path, environment: dict[str, str] | None = None
 ) -> None:
-    """Run one of PostgreSQL's programs as the server's user.
+    """Run one of PostgreSQL's programs as the server's user; see `run_program`."""
+    run_program(program, *arguments, environment=environment, user=server_user(), disk=DATA_DIR)
+
+
+def run_program(
+    program: str,
+    *arguments: str | Path,
+    disk: Path,
+    environment: dict[str, str] | None = None,
+    user: pwd.struct_passwd | None = None,
+) -> None:
+    """Run one of PostgreSQL's programs.
 
     Its environment is nearly empty: a server would keep our secrets where others can read them.
+
+    Args:
+        program: Its name.
+        arguments: Its arguments; where one is a path to `server.log`, an error is looked up there.
+        disk: A folder on the disk that the program fills.
+        environment: What it needs besides.
+        user: Whom it runs as; None: whoever we are.
+
+    Raises:
+        PipelineError: it fails; the message has its error, in one line.
     """
     log = next((Path(a) for a in arguments if str(a).endswith("server.log")), None)
     logged = log.stat().st_size if log and log.exists() else 0
@@ -220,7 +241,7 @@ def run_as_owner(
         capture_output=True,
         text=True,
         check=False,
-        **identity_of(server_user()),
+        **identity_of(user),
     )
     if result.returncode:
         output = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
@@ -229,7 +250,6 @@ def run_as_owner(
                 log.read_bytes()[logged:].decode(errors="replace").strip().splitlines() or output
             )
         full = next((line for line in output if NO_SPACE in line), None)
-        advice = f". Make room on the disk of {DATA_DIR} and run again" if full else ""
-        raise PipelineError(
-            f"PostgreSQL's {program} failed: {(full or output[-1]).strip()}{advice}"
-        )
+        first = next((line for line in output if line.startswith(f"{program}: error:")), output[-1])
+        advice = f". Make room on the disk of {disk} and run again" if full else ""
+        raise PipelineError(f"PostgreSQL's {program} failed: {(full or first).strip()}{advice}")

@@ -72,8 +72,8 @@ class CopyRefused(PipelineError):
     """PostgreSQL rejects the file as it is: some of its lines are not rows."""
 
 
-# Without a month of which somebody has dropped or emptied the partition. `limit 1` has PostgreSQL
-# look up one row of each month, where it may read them all to join them.
+# Without a month of which somebody has dropped or emptied the partition, and which is not in the
+# archive. `limit 1` has PostgreSQL look up one row of each month, where it may read them all.
 LATEST_LOADS = """
 select dataset, source_month, row_count, malformed_lines, sha256, is_sample, bytes, etag,
     last_modified, source
@@ -84,7 +84,10 @@ from (
     order by source_month, load_id desc
 ) as latest
 cross join lateral (
-    select from raw.{} as raw_rows where raw_rows.source_month = latest.source_month limit 1
+    select true from raw.{} as raw_rows where raw_rows.source_month = latest.source_month
+    union all
+    select true from raw.archives where archives.load_id = latest.load_id
+    limit 1
 ) as is_there
 order by source_month
 """

@@ -42,6 +42,7 @@ from flows.warehouse.connection import (
 )
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+BACKUPS = project.DATA / "backups"  # flows/warehouse/backup.py makes them; a folder for each
 
 # People shared the login of the first version's analyst; `make analyst` makes one for each.
 RETIRE_ANALYST = """
@@ -344,6 +345,12 @@ def delete(*, yes: bool = False) -> None:
     if not embedded.DATA_DIR.exists():
         print(f"There is no data in {embedded.DATA_DIR}")
         return
+    backup = newest_backup()
+    print(
+        f"The newest backup is {backup}"
+        if backup
+        else "There is no backup: `make backup` makes one"
+    )
     question = f"Delete the warehouse in {embedded.DATA_DIR}, with all its months? [y/N] "
     if not yes and not (sys.stdin.isatty() and input(question).strip() in ("y", "yes")):
         raise PipelineError(f"{embedded.DATA_DIR} is kept. `make delete-data YES=1` deletes it")
@@ -352,3 +359,9 @@ def delete(*, yes: bool = False) -> None:
     if embedded.DATA_DIR.is_relative_to(embedded.STATE):
         embedded.DATA_DIR.parent.rmdir()
     print(f"Deleted {embedded.DATA_DIR}")
+
+
+def newest_backup() -> Path | None:
+    """The folder of the newest backup that is complete; None where there is none."""
+    manifests = BACKUPS.glob("[0-9]*/manifest.json")
+    return max((path.parent for path in manifests), default=None)

@@ -160,6 +160,7 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
     """
     tables = [f"raw.{dataset.raw_table}" for dataset in DATASETS.values()]
     tables += ["raw.loads", "raw.malformed_lines", "raw.locks", "raw.migrations"]
+    tables += ["raw.archives"]
     tables += [f"bookkeeping.built_{what}" for what in ("months", "shapes", "code", "projects")]
     tables += ["bookkeeping.tested_months"]
     cursor.execute(

@@ -991,7 +991,9 @@ create or replace function public.trip_origin(
     out sha256 text,
     out loaded_at timestamptz,
     out flow_run_id uuid,
-    out raw_values json
+    out raw_values json,
+    out archive text,
+    out row_in_archive bigint
 ) returns setof record
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1027,9 +1029,15 @@ begin
             raw.partition_of(to_regclass(format('raw.%I', load.dataset || '_tripdata')), load.source_month),
             row_number
         );
+        archive := null;
+        row_in_archive := null;
         if raw_values is null then
-            dropped := load.dataset;
-            continue;
+            archive := (select archives.file from raw.archives where archives.load_id = load.load_id);
+            if archive is null then
+                dropped := load.dataset;
+                continue;
+            end if;
+            row_in_archive := row_number;
         end if;
         is_found := true;
         place := raw.place_of_row(load, row_number);
@@ -1058,8 +1066,9 @@ end
 $$;
 revoke all on function public.trip_origin(bigint, text) from public;
 comment on function public.trip_origin(bigint, text) is
-'The row of TLC''s file that a trip is from: its values as texts, the file, and the line there; one row for '
-'each dataset that has such a trip_id, or for the one that is named (nyc-taxi-elt)';
+'The row of TLC''s file that a trip is from: its values as texts, the file, and the line there; of a month '
+'that raw has let go, in place of the values, the file in data/archive and the row''s source_row in it. One '
+'row for each dataset that has such a trip_id, or for the one that is named (nyc-taxi-elt)';
 do $$
 begin
     if exists (

@@ -526,10 +526,11 @@ def own_server(monkeypatch, request, unused_port):
     """Nothing runs yet: a data folder and a `.env` of the test's own, and a free port."""
     folder = OWN / request.node.name
     folder.mkdir()
-    monkeypatch.setattr(embedded_postgres, "DATA_DIR", folder / "a folder" / "postgres")
+    data = folder / "a folder" / "postgres"
+    monkeypatch.setattr(embedded_postgres, "DATA_DIR", data)
     monkeypatch.setattr(project, "ENV_FILE", folder / ".env")
     yield read_settings().model_copy(update={"port": unused_port, "db": "ny_taxi"})
-    embedded_postgres.stop(embedded_postgres.DATA_DIR)
+    embedded_postgres.stop(data)
 
 
 @pytest.fixture

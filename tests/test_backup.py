@@ -184,7 +184,7 @@ def test_deleting_the_data_names_the_newest_backup_or_that_there_is_none(
             (local_server.BACKUPS / name).mkdir(parents=True)
             (local_server.BACKUPS / name / "manifest.json").touch()
         with pytest.raises(PipelineError, match="is kept"):
-            local_server.delete(is_confirmed=False)
+            local_server.delete()
     newest = f"The newest backup is {local_server.BACKUPS / '2026-01-02T00-00-00Z'}"
     none = "There is no backup: `make backup` makes one"
     assert capsys.readouterr().out.splitlines() == [none, newest, newest]

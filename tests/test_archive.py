@@ -231,6 +231,28 @@ def test_a_view_that_reads_the_partition_is_in_the_way_and_named(january, folder
     assert query("select count(*) from mine") == [(1_000,)]
 
 
+def test_rows_that_somebody_has_deleted_are_not_archived_in_the_place_of_the_month(
+    archived, folder, query
+):
+    land_again_in_a_flow(JANUARY)
+    content = archived.read_bytes()
+    query("delete from raw.yellow_tripdata where source_row > 10")
+    with pytest.raises(
+        PipelineError, match="stays in raw: raw has 10 rows, where its load had 1,0"
+    ):
+        archive_month(YELLOW, JANUARY)
+    query("truncate raw.yellow_tripdata_2021_01")
+    assert archive(months="2021-01", land_again=True).archived == ()
+    assert query("select count(*) from raw.yellow_tripdata") == [(1_000,)]
+    assert archived.read_bytes() == content
+
+
+def test_a_warehouse_that_an_earlier_version_made_is_upgraded_before_it_is_asked(january, query):
+    query("drop table raw.archives")
+    with pytest.raises(PipelineError, match="earlier version made this warehouse: `make run` upgr"):
+        present_loads([DatasetMonth(YELLOW, JANUARY)])
+
+
 def test_its_command_line_has_the_flows_parameters():
     command = parse(archive.fn, ["--months", "2021-01..2021-03", "--datasets", "green"])
     assert command.parameters == {"months": "2021-01..2021-03", "datasets": "green"}

@@ -39,12 +39,12 @@ from flows.warehouse.load import (
 from flows.warehouse.schema import OWN_COLUMNS
 
 ARCHIVE = DATA / "archive"
-BATCH_BYTES = 16_000_000  # of CSV, which become a row group
-BATCH_ROWS = 50_000
+BATCH_BYTES = 8_000_000  # of CSV, which become a row group
+BATCH_ROWS = 20_000
 NUMBERS = ("source_row", "load_id")  # of the columns; the others are text
 
 LATEST = """
-select load_id, sha256, source
+select load_id, row_count, sha256, source
 from raw.loads where dataset = %s and source_month = %s
 order by load_id desc limit 1
 """
@@ -111,7 +111,7 @@ def archive_month(dataset: Dataset, month: date) -> Archived:
     ):
         take_turns(cursor, dataset, month, where)
         cursor.execute(LATEST, [dataset.name, month])
-        [(load_id, sha256, source)] = cursor.fetchall() or [(None, "", "")]
+        [(load_id, loaded, sha256, source)] = cursor.fetchall() or [(None, 0, "", "")]
         cursor.execute("select raw.partition_of(%s, %s)::text", [parent, month])
         [(part,)] = cursor.fetchall()
         if part is None:
@@ -132,6 +132,10 @@ def archive_month(dataset: Dataset, month: date) -> Archived:
         partial = ARCHIVE / f".{name}.partial"
         try:
             columns, rows, content = write_month(cursor, part, partial, about)
+            if rows != loaded:
+                raise PipelineError(
+                    f"raw has {rows:,} rows, where its load had {loaded:,}: somebody wrote there"
+                )
             if (rows, content) != content_of(partial):
                 raise PipelineError(f"{partial} does not read as what was written. Run again")
             size = partial.stat().st_size

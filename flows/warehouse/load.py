@@ -94,10 +94,16 @@ order by source_month
 
 
 def latest_loads(dataset: str) -> dict[date, Load]:
-    """The load that each month of a dataset is of."""
+    """The load that each month of a dataset is of.
+
+    Raises:
+        PipelineError: an earlier version made the warehouse, and no run has upgraded it yet.
+    """
     with connect() as connection:
         if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
             return {}
+        if connection.exec_driver_sql("select to_regclass('raw.archives')").scalar() is None:
+            raise PipelineError("an earlier version made this warehouse: `make run` upgrades it")
         query = LATEST_LOADS.format(DATASETS[dataset].raw_table)
         found = connection.exec_driver_sql(query, (dataset, None))
         loads = [Load(*row) for row in found]

@@ -52,7 +52,10 @@ def test_a_backup_restored_into_a_fresh_server_is_the_same_warehouse_and_nothing
     )
     before = run_query(january, COUNTS)
     folder = backup()
-    run_query(superuser, "drop role saved_anna")
+    run_query(
+        superuser.model_copy(update={"db": january.db}),
+        "drop owned by saved_anna; drop role saved_anna",
+    )
 
     monkeypatch.setattr(embedded, "DATA_DIR", own_data)
     fresh = own_server.model_copy(update={"db": january.db})

@@ -545,7 +545,7 @@ def test_metrics_are_the_same_in_a_mart_and_in_metricflow(ask, built, compiled, 
     csv, project = tmp_path / "metrics.csv", tmp_path / "project"
     shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
     shutil.copytree(compiled.parents[1], project / "target")  # mf reads no other folder
-    [query] = re.findall(r"/mf query (.+)", (ROOT / "README.md").read_text())
+    [query] = re.findall(r"/mf query (.+)", (ROOT / "docs" / "tables.md").read_text())
     result = subprocess.run(
         [Path(sys.executable).with_name("mf"), "query", *query.split(), "--csv", csv],
         cwd=project,

@@ -67,6 +67,7 @@ def land(
         limits,
         allow_fewer_rows,
         is_sample=origin.is_sample,
+        sampled_one_in=origin.sampled_one_in(published, month),
     )
     return Landed(loaded, fetch_seconds)
 

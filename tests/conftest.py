@@ -633,7 +633,7 @@ def load_era(name: str, folder: Path, rows: int = 200) -> Load:
 
 
 def land_made_up(month: date, rows: int) -> None:
-    load_file(made_up_month(month, rows), month, is_sample=True)
+    load_file(made_up_month(month, rows), month, is_sample=True, sampled_one_in=10)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The sample: real trips, few enough to come with the project, and each row accounted for."""
 
+import csv
 import gzip
 from datetime import date
 
@@ -12,7 +13,7 @@ from flows.land import land
 from flows.parameters import Request
 from flows.tlc.datasets import DATASETS
 from flows.tlc.formats import open_trip_file
-from flows.tlc.sample import FOLDER, sample_file, sample_months
+from flows.tlc.sample import FOLDER, sample_file, sample_months, sampled_one_in
 from flows.tlc.source import SAMPLE
 
 MARCH = date(2020, 3, 1)
@@ -51,7 +52,11 @@ def landed(prefect_server):
     """A warehouse with all of it."""
     settings = warehouse_to_build()
     for dataset, month in SAMPLES:
-        load_file(sample_file(dataset, month), month, dataset, is_sample=True)
+        load_file(
+            *(sample_file(dataset, month), month, dataset),
+            is_sample=True,
+            sampled_one_in=sampled_one_in(dataset, month),
+        )
     build_by_hand(settings)
     return put_by(settings)
 
@@ -65,6 +70,27 @@ def test_each_of_its_rows_is_accounted_for_and_none_is_rejected(landed, dataset,
         f" from trip_accounting where dataset = '{dataset}' and source_month = '{month}'",
     )
     assert accounting == [(lines, lines, 0, 0, True)]
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["trips", "trip_accounting", "daily_trips", "hourly_demand", "zone_pairs", "payment_mix"],
+)
+def test_where_one_queries_a_sample_says_of_how_many_trips_it_has_one(landed, table):
+    found = run_query(
+        landed,
+        f"select distinct dataset, to_char(source_month, 'YYYY-MM'), sampled_one_in from {table}",
+    )
+    with (FOLDER / "samples.csv").open() as rows:
+        said = [(row["dataset"], row["month"], row["one_in"]) for row in csv.DictReader(rows)]
+    assert {*found} == {(dataset, month, int(n) if n else None) for dataset, month, n in said}
+
+
+def test_a_question_that_does_not_ask_for_it_does_not_read_it(landed):
+    plan = "explain select {} from trips where dataset = 'yellow' and source_month = '2020-03-01'"
+    for asked, is_read in (("count(*), avg(fare_amount)", False), ("sum(sampled_one_in)", True)):
+        steps = run_query(landed, plan.format(asked))
+        assert any("on loads" in step for (step,) in steps) == is_read
 
 
 def test_its_trips_are_real(landed):

@@ -21,29 +21,52 @@ def consecutive_ranges(months: list[date]) -> list[tuple[date, date]]:
 def names_of(months: list[date]) -> str:
     """Months, such as `November 2020 to January 2021, March 2021`."""
     runs = [
-        f"{first:%B %Y}" if first == last else f"{first:%B %Y} to {last:%B %Y}"
+        f"{last:%B %Y}"
+        if first == last
+        else f"{first:{'%B' if first.year == last.year else '%B %Y'}} to {last:%B %Y}"
         for first, last in consecutive_ranges(months)
     ]
     return ", ".join(runs) or "no month yet"
 
 
-def about_samples(rows: dict[str, int]) -> str:
-    """What the sums of samples are not, by the months' names and numbers of rows; or nothing."""
-    if not rows:
-        return ""
-    names = ", ".join(rows)
-    sizes = [f"{size:,}" for size in sorted({min(rows.values()), max(rows.values())})]
-    if len(rows) == 1:
-        return f"{names} is a sample of {sizes[0]} trips: its sums are not the month's."
+def ranges_of(months: list[str]) -> str:
+    """Months that are written as 2020-03, as `2020-01..2020-03, 2020-05`."""
+    runs = consecutive_ranges([date.fromisoformat(f"{month}-01") for month in months])
+    return ", ".join(
+        f"{first:%Y-%m}" if first == last else f"{first:%Y-%m}..{last:%Y-%m}"
+        for first, last in runs
+    )
+
+
+def about_sample(sampled_one_in: int | None, rows: int) -> str:
+    """What can be said of a sample of so many rows, and what can't."""
+    if sampled_one_in is None:
+        return (
+            f"a sample of {rows:,} rows that was not drawn at random: nothing follows from it for "
+            "days, hours, zones or shares"
+        )
     return (
-        f"{names} are samples of {' to '.join(sizes)} trips each: their sums are not the months', "
-        "and can't be compared."
+        f"a sample, one trip in {sampled_one_in}, drawn at random: days, months and shares can be "
+        "compared, and its sums are not those of the months"
     )
 
 
 def hour_of(hour: int) -> str:
     """An hour of the day, as its begin and end."""
     return f"{hour:02}:00 to {(hour + 1) % 24:02}:00"
+
+
+def short(number: float) -> str:
+    """A round number, such as 1.5k or 20M."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:g}{letter}"
+    return f"{number:g}"
+
+
+def few(number: float) -> str:
+    """An average, with as many digits as a small one needs."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def count(number: float) -> str:

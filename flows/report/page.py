@@ -1,6 +1,6 @@
 """Report: a page that shows what the warehouse holds, and its tables as an artifact.
 
-Plotly's JavaScript is in the page, so that it opens without a network.
+All that the page shows is in it, so that it opens without a network.
 """
 
 import hashlib
@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -23,9 +24,9 @@ from prefect.cache_policies import NO_CACHE
 from flows.errors import RETRIES, PipelineError
 from flows.models.state import table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
-from flows.report.charts import COLOURS, WEEKDAYS, charts, theme
+from flows.report.charts import HEIGHT, HeatMap, days_chart, heat_map
 from flows.report.facts import Facts, read_facts
-from flows.report.formatting import count, dollars, hour_of, names_of, part, percent
+from flows.report.formatting import count, dollars, few, hour_of, part, percent
 from flows.settings import DATA
 from flows.warehouse.connection import address, connect, current_url
 
@@ -93,7 +94,7 @@ def hash_of_what_it_is_made_of() -> str:
             (trips_table(),),
         ).one()
     digest = hashlib.sha256(f"{address(current_url())} {trips_table()} {built}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.*")):
+    for path in sorted(Path(__file__).parent.rglob("*.*")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -108,11 +109,17 @@ def write(content: str) -> None:
 
 
 def page(found: list[Facts], made_of: str) -> str:
-    """The page, as HTML: a part for each dataset that is there."""
+    """The page, as HTML: a part for each dataset's months of one kind."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"count": count, "dollars": dollars, "percent": percent}
+    environment.filters |= {
+        "count": count,
+        "dollars": dollars,
+        "few": few,
+        "hour": hour_of,
+        "percent": percent,
+    }
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # JavaScript reads no NaN
     return environment.get_template("page.html.j2").render(
         parts=[part_of(facts) for facts in found],
@@ -120,12 +127,16 @@ def page(found: list[Facts], made_of: str) -> str:
         written=datetime.now(UTC),
         made_of=made_of,
         of_text=OF_TEXT,
-        plotly=get_plotlyjs(),
-        charts={name: chart for facts in found for name, chart in charts(facts).items()},
-        themes={name: theme(name) for name in COLOURS},
+        calendars=calendars(found),
+        height=HEIGHT,
         outlines=json.loads((Path(__file__).parent / "zone_outlines.json").read_text()),
-        maps={facts.dataset.name: map_of(facts) for facts in found if len(facts.zone_map)},
+        maps={facts.name: map_of(facts) for facts in found if has_map(facts)},
     )
+
+
+def has_map(facts: Facts) -> bool:
+    """Whether any of the trips has a zone, and it tells of its month."""
+    return facts.tells_of_its_months and len(facts.zone_map) > 0
 
 
 def map_of(facts: Facts) -> dict[str, Any]:
@@ -148,29 +159,80 @@ def map_of(facts: Facts) -> dict[str, Any]:
 
 
 def part_of(facts: Facts) -> dict[str, Any]:
-    """What the page says of a dataset."""
-    days, hours = facts.days, facts.hours.to_numpy()
-    weekday, hour = divmod(int(hours.argmax()), hours.shape[1])
+    """What the page says of a dataset's months of one kind."""
+    figures, days = figures_of(facts), facts.days
     return {
         "facts": facts,
-        "dataset": facts.dataset,
-        "totals": facts.totals,
+        "figures": figures,
         "table_name": table_of(facts.dataset),
-        "months": names_of(facts.months),
-        "busiest_day": None if days.empty else days.iloc[int(days["trips"].argmax())],
-        "busiest_hour": f"{WEEKDAYS[weekday]}, {hour_of(hour)}",
-        "most_in_an_hour": hours.max(),
-        "accounting": accounting_table(facts),
-        "calendar": calendar(facts),
-        "zero_passengers": zero_passengers_table(facts),
-        "faults": faults_table(facts),
+        "busiest_day": None if days.empty else days.iloc[int(days["trips"].astype(float).argmax())],
+        "busiest_hour": busiest_hour(figures["hours"]["drawn"]) if "hours" in figures else None,
     }
+
+
+def figures_of(facts: Facts) -> dict[str, dict[str, Any]]:
+    """The figures that have something to show: by name, the title, what is drawn, and the data."""
+    trips, totals = facts.totals["trips"], "" if "totals" in facts.missing else " and revenue"
+    figures: dict[str, tuple[str, Any]] = {}
+    if facts.tells_of_its_months and trips:
+        figures["days"] = f"Trips{totals} by day", days_chart(facts)
+        if len(facts.hours):
+            figures["hours"] = "Demand by hour and weekday", heat_map(facts)
+        if len(facts.zones):
+            figures["zones"] = "Where trips begin", ranking(facts.zones, trips)
+        if len(facts.zone_pairs):
+            figures["zone_pairs"] = "Where trips go", ranking(facts.zone_pairs, trips)
+        if has_map(facts):
+            figures["zone_map"] = "Map of the zones", None
+        if len(facts.payments) and "ways of payment" not in facts.missing:
+            figures["payments"] = "How they are paid", ranking(facts.payments, trips)
+    figures["months"] = "What became of the raw rows", accounting_table(facts)
+    if facts.zero_passengers["zero_passenger_trips"].sum():
+        left_out = zero_passengers_table(facts)
+        figures["zero_passengers"] = "What the filter on 0 passengers leaves out", left_out
+    figures["faults"] = "Known faults", faults_table(facts)
+    return {
+        name: {
+            "id": f"{facts.name}-{name}",
+            "title": title,
+            "drawn": drawn,
+            "query": facts.query(name),
+            "csv": as_link(facts.months_loaded if name == "months" else getattr(facts, name)),
+        }
+        for name, (title, drawn) in figures.items()
+    }
+
+
+def as_link(data: pd.DataFrame) -> str:
+    """The rows as CSV, as a link that holds them."""
+    return f"data:text/csv;charset=utf-8,{quote(data.to_csv(index=False), safe=',:;|()')}"
+
+
+def busiest_hour(hours: HeatMap) -> str:
+    """The weekday and hour with the most trips."""
+    weekday, trips = max(hours.rows, key=lambda row: max(row[1]))
+    return f"{weekday}, {hour_of(trips.index(max(trips)))}"
+
+
+def ranking(ranked: pd.DataFrame, all_trips: int) -> list[dict[str, Any]]:
+    """The rows of a ranking, each with its bar, as a share of the longest, and its words."""
+    most = ranked["trips"].max()
+    return [
+        {
+            "title": row["title"],
+            "bar": float(row["trips"]) / float(most),
+            "trips": count(row["trips"]),
+            "share": part(row["trips"], all_trips),
+            "revenue": None if pd.isna(row["revenue"]) else dollars(row["revenue"]),
+        }
+        for row in ranked.to_dict("records")
+    ]
 
 
 def title_of(found: list[Facts]) -> str:
     """What the page is about."""
     if len(found) == 1:
-        return f"{found[0].dataset.title}, {names_of(found[0].months)}"
+        return found[0].title
     return "New York's trips" if found else "New York's trips: no month yet"
 
 
@@ -181,20 +243,21 @@ def markdown(found: list[Facts]) -> str:
 
 
 def markdown_of(facts: Facts) -> str:
-    """The tables of a dataset."""
-    tables = {
-        "Where trips begin": ranking_table(facts.zones, facts.totals["trips"]),
-        "Where trips go": ranking_table(facts.zone_pairs, facts.totals["trips"]),
-        "How they are paid": ranking_table(facts.payments, facts.totals["trips"]),
-        "What became of the raw rows": accounting_table(facts),
-        "Known faults": faults_table(facts),
-    }
-    if "ways of payment" in facts.missing:
-        del tables["How they are paid"]
+    """The tables of a dataset's months of one kind."""
+    tables = {}
+    if facts.tells_of_its_months:
+        tables = {
+            "Where trips begin": ranking_table(facts.zones, facts.totals["trips"]),
+            "Where trips go": ranking_table(facts.zone_pairs, facts.totals["trips"]),
+        }
+        if "ways of payment" not in facts.missing:
+            tables["How they are paid"] = ranking_table(facts.payments, facts.totals["trips"])
+    tables["What became of the raw rows"] = accounting_table(facts)
+    tables["Known faults"] = faults_table(facts)
     return "\n\n".join(
         [
-            f"## {facts.dataset.title}, {names_of(facts.months)}",
-            *([f"**{facts.about_samples}**"] if facts.samples else []),
+            f"## {facts.title}",
+            *([f"**This is {facts.about_the_sample}.**"] if facts.is_sample else []),
             *([f"Not in these files: {', '.join(facts.missing)}."] if facts.missing else []),
             *(f"### {title}\n\n{markdown_table(table)}" for title, table in tables.items()),
         ]
@@ -203,43 +266,55 @@ def markdown_of(facts: Facts) -> str:
 
 def accounting_table(facts: Facts) -> pd.DataFrame:
     """What became of each month's raw rows, and of all, as text."""
-    names = [f"{month:%B %Y}{' (sample)' * (month in facts.samples)}" for month in facts.months]
-    counts = facts.accounting.drop(columns=["source_month", "is_sample", "warned_of"])
+    counts = facts.months_loaded.drop(columns=["source_month", "is_sample", "warned_of"])
     counts.columns = pd.Index(
         ["Raw rows", "Trips", "Zero passengers", "Rejected", "Malformed lines", "Warnings"]
     )
-    shown = pd.concat([counts, counts.sum().to_frame().T]).map(count)
-    shown.insert(0, "Month", [*names, f"All months{' (with samples)' * bool(facts.samples)}"])
+    names = [f"{month:%B %Y}" for month in facts.months]
+    if len(names) > 1:
+        counts = pd.concat([counts, counts.sum().to_frame().T])
+        names.append("All months")
+    shown = counts.map(count)
+    shown.insert(0, "Month", names)
     return shown
 
 
 def zero_passengers_table(facts: Facts) -> pd.DataFrame:
     """What the filter on 0 passengers leaves out, by who supplied the record, as text."""
     counts = facts.zero_passengers
+    shares = [
+        part(n, of, 2)
+        for n, of in zip(counts["zero_passenger_trips"], counts["raw_rows"], strict=True)
+    ]
     return pd.DataFrame(
         {
             "Supplied by": counts["title"],
             "Raw rows": counts["raw_rows"].map(count),
             "Zero passengers": counts["zero_passenger_trips"].map(count),
-            "Share": [
-                part(n, of, 2)
-                for n, of in zip(counts["zero_passenger_trips"], counts["raw_rows"], strict=True)
-            ],
+            **({"Share": shares} if facts.tells_of_its_months else {}),
         }
     )
 
 
-def calendar(facts: Facts) -> dict[int, list[tuple[str, str]]]:
-    """By year, the state of each month and its words: whole, sample, warned of or absent."""
-    rows = {row["source_month"]: row for row in facts.accounting.to_dict("records")}
+def calendars(found: list[Facts]) -> dict[str, dict[int, list[tuple[str, str]]]]:
+    """By dataset and year, the state of each month and its words: whole, sample, warned, absent."""
+    return {
+        dataset.title: calendar({m: facts for facts in of_it for m in facts.months})
+        for dataset, of_it in groupby(found, key=lambda facts: facts.dataset)
+    }
+
+
+def calendar(loaded: dict[date, Facts]) -> dict[int, list[tuple[str, str]]]:
+    """By year, the state of each month of a dataset and its words."""
     states: dict[int, list[tuple[str, str]]] = {}
-    for year in range(facts.months[0].year, facts.months[-1].year + 1):
+    for year in range(min(loaded).year, max(loaded).year + 1):
         states[year] = []
         for month in (date(year, number, 1) for number in range(1, 13)):
-            row = rows.get(month)
-            if row is None:
+            if month not in loaded:
                 states[year].append(("absent", f"{month:%B %Y}: not loaded"))
                 continue
+            rows = loaded[month].months_loaded
+            [row] = rows[rows["source_month"] == month].to_dict("records")
             state = "warned" if row["warnings"] else "sample" if row["is_sample"] else "whole"
             words = f"{month:%B %Y}: {count(row['trips'])} trips"
             words += " (sample)" if row["is_sample"] else ""
@@ -252,11 +327,12 @@ def calendar(facts: Facts) -> dict[int, list[tuple[str, str]]]:
 def faults_table(facts: Facts) -> pd.DataFrame:
     """How many trips have which known fault, and what is done about it, as text."""
     trips, faults = facts.totals["trips"], facts.faults
+    shares = [part(n, trips, 2) for n in faults["trips"]]
     return pd.DataFrame(
         {
             "What is wrong": faults["title"],
             "Trips": faults["trips"].map(count),
-            "Share": [part(n, trips, 2) for n in faults["trips"]],
+            **({"Share": shares} if facts.tells_of_its_months else {}),
             "What is done": faults["what_is_done"],
             "Fault": faults["fault"],
         }
@@ -264,7 +340,7 @@ def faults_table(facts: Facts) -> pd.DataFrame:
 
 
 def ranking_table(ranked: pd.DataFrame, all_trips: int) -> pd.DataFrame:
-    """What `charts.ranking` draws, as text."""
+    """What `ranking` draws, as text."""
     return pd.DataFrame(
         {
             "Name": ranked["title"],

@@ -17,7 +17,7 @@ from flows.environment import IS_INSTALLED
 from flows.errors import RETRIES, fill, first_line
 from flows.models.state import Build, table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
-from flows.report.formatting import about_samples
+from flows.report.formatting import about_sample, ranges_of
 from flows.report.page import report
 from flows.tlc.datasets import DatasetMonth
 from flows.warehouse.connection import address, connect, psql_command
@@ -31,8 +31,9 @@ PSQL, REBUILD = (
 ACCOUNTING = text(
     "select dataset, to_char(source_month, 'YYYY-MM') as month, raw_rows, trips,"
     " zero_passenger_trips, rejected_trips, malformed_lines, coalesce(warnings, 0) as warnings,"
-    " is_sample from trip_accounting left join (select dataset, source_month, count(*) as warnings"
-    " from month_warnings group by dataset, source_month) as warned using (dataset, source_month)"
+    " is_sample, sampled_one_in from trip_accounting left join (select dataset, source_month,"
+    " count(*) as warnings from month_warnings group by dataset, source_month) as warned"
+    " using (dataset, source_month)"
     " order by dataset, source_month"
 )
 
@@ -79,8 +80,8 @@ class Summary:
         if not self.has_changed:
             return "\n".join(look)
         shown = of_these(self.accounting, self.asked)
-        names = ["dataset", "month"]
-        counts = shown.drop(columns="is_sample").set_index(names).map("{:,}".format).reset_index()
+        counts = shown.drop(columns=["is_sample", "sampled_one_in"])
+        counts = counts.set_index(["dataset", "month"]).map("{:,}".format).reset_index()
         counts.columns = [
             name.replace("_trips", "").replace("_lines", "").replace("_", " ")
             for name in counts.columns
@@ -117,11 +118,16 @@ class Summary:
 
 
 def lines_about_samples(accounting: pd.DataFrame) -> list[str]:
-    """What the sums of the samples among these months are not: a line for each dataset."""
-    samples = accounting[accounting["is_sample"]].groupby("dataset", sort=False)
+    """What follows from the samples among these months: a line for each dataset and size."""
+    by_size = accounting[accounting["is_sample"]].groupby(
+        ["dataset", accounting["sampled_one_in"].fillna(0)], sort=False
+    )
     return [
-        f"{dataset} {about_samples(dict(zip(months['month'], months['raw_rows'], strict=True)))}"
-        for dataset, months in samples
+        f"{months['dataset'].iloc[0]} {ranges_of(list(months['month']))}: "
+        + about_sample(
+            int(months["sampled_one_in"].fillna(0).iloc[0]) or None, int(months["raw_rows"].sum())
+        )
+        for _, months in by_size
     ]
 
 
@@ -133,7 +139,8 @@ def of_these(accounting: pd.DataFrame, asked: list[DatasetMonth]) -> pd.DataFram
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A data frame's rows, for JSON."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def stages_of(landed: list[Landed], build: Build, trips: int) -> list[Stage]:
@@ -184,7 +191,7 @@ def summarise(
     """
     logger = get_run_logger()
     with connect() as connection:
-        accounting = pd.read_sql(ACCOUNTING, connection)
+        accounting = pd.read_sql(ACCOUNTING, connection).astype({"sampled_one_in": "Int64"})
         left = sum(
             connection.scalar(LEFT, {"dataset": name, "months": [one.month for one in of_it]})
             for name, of_it in groupby(asked, key=lambda one: one.dataset.name)
@@ -206,7 +213,7 @@ def summarise(
         extra=detail,
     )
     logger.info("post: missing passenger count: %s", left, extra=detail)
-    for dataset, month, *counts, is_sample in these.itertuples(index=False):
+    for dataset, month, *counts, is_sample, _ in these.itertuples(index=False):
         logger.info(
             "%s %s%s: %s raw rows = %s trips + %s without passengers + %s rejected;"
             " %s malformed lines; %s warnings",

@@ -1,5 +1,6 @@
 """The sample: real trips of a few months, which come with the project (see samples/README.md)."""
 
+import csv
 from datetime import date
 from pathlib import Path
 
@@ -34,3 +35,13 @@ def sample_file(dataset: str, month: date) -> Path:
             f"There is no sample of {dataset} trips of {month:%Y-%m}: choose of {there_are}"
         )
     return FOLDER / f"{dataset}_tripdata_{month:%Y-%m}.csv.gz"
+
+
+def sampled_one_in(dataset: str, month: date) -> int | None:
+    """How many trips of the month each trip of its sample stands for.
+
+    None of a sample that was not drawn at random, of which nothing follows for its month.
+    """
+    with (FOLDER / "samples.csv").open(newline="") as lines:
+        drawn = {(row["dataset"], row["month"]): row["one_in"] for row in csv.DictReader(lines)}
+    return int(drawn.get((dataset, f"{month:%Y-%m}")) or 0) or None

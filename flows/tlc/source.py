@@ -9,7 +9,7 @@ from typing import Literal
 from flows.errors import is_url, shorten
 from flows.tlc.datasets import DATASETS, Dataset
 from flows.tlc.months import WRITTEN, read_month
-from flows.tlc.sample import sample_file
+from flows.tlc.sample import sample_file, sampled_one_in
 
 SAMPLE = "sample"
 
@@ -32,6 +32,10 @@ class Source:
     def is_sample(self) -> bool:
         """Whether its files are the sample."""
         return self.given == SAMPLE
+
+    def sampled_one_in(self, dataset: Dataset, month: date) -> int | None:
+        """How many trips of a month each of its file stands for; None if it was not drawn so."""
+        return sampled_one_in(dataset.name, month) if self.is_sample else None
 
     @property
     def absolute(self) -> str | None:

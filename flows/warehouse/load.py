@@ -131,13 +131,15 @@ def load(
     limits: Limits = Limits(),
     allow_fewer_rows: bool = False,
     is_sample: bool = False,
+    sampled_one_in: int | None = None,
 ) -> Load:
     """Replace a month's partition with the file's rows: one transaction fills, a short one swaps.
 
     Readers see the month as it was until all of the new one is there, and a load that is killed
     changes nothing that they see; what it has filled is dropped by the next run. Nothing is done
     where the same content is there already, nor where a sample would take the place of a real
-    month. Where another file's rows are replaced, the load's remark says so.
+    month. Where another file's rows are replaced, the load's remark says so. Of a sample that was
+    drawn at random, `sampled_one_in` is how many trips of the month each one stands for.
 
     Raises:
         TransientError: the warehouse went away, or another session kept the raw table locked.
@@ -159,7 +161,7 @@ def load(
                 present = latest_load(cursor, dataset, month)
                 if present and (reason := why_nothing_to_do(present, file, force, is_sample)):
                     if present.sha256 == file.sha256:
-                        remember_version(cursor, dataset, month, file)
+                        remember_version(cursor, dataset, month, file, sampled_one_in)
                     get_run_logger().info("%s %s", where, reason)
                     return present
                 ask_for_month(cursor, dataset, month)
@@ -183,11 +185,13 @@ def load(
                 swap(cursor, dataset, month, load_id, fresh, malformed)
                 cursor.execute(
                     "insert into raw.loads (load_id, dataset, source_month, source, is_sample,"
-                    " sha256, bytes, etag, last_modified, row_count, malformed_lines,"
-                    " rejected_share, is_plain, files, started_at, finished_at, flow_run_id)"
-                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    " sampled_one_in, sha256, bytes, etag, last_modified, row_count,"
+                    " malformed_lines, rejected_share, is_plain, files, started_at, finished_at,"
+                    " flow_run_id) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+                    " %s, %s, %s, %s)",
                     (
-                        *(load_id, dataset.name, month, file.source, is_sample, trips.sha256),
+                        *(load_id, dataset.name, month, file.source, is_sample),
+                        *(sampled_one_in, trips.sha256),
                         *(file.bytes, file.etag, file.last_modified, rows, malformed),
                         *(rejected_share, trips.is_plain),
                         json.dumps([asdict(part) for part in trips.parts]),
@@ -287,17 +291,19 @@ def why_nothing_to_do(present: Load, file: SourceFile, force: bool, is_sample: b
     return None
 
 
-def remember_version(cursor: Cursor, dataset: Dataset, month: date, file: SourceFile) -> None:
-    """Note in the audit what the source calls the content that is loaded already.
+def remember_version(
+    cursor: Cursor, dataset: Dataset, month: date, file: SourceFile, sampled_one_in: int | None
+) -> None:
+    """Note in the audit what the source says of the content that is loaded already.
 
     Else it would count as changed, and be fetched by each run that looks for changes.
     """
-    version = (file.bytes, file.etag, file.last_modified)
+    version = (file.bytes, file.etag, file.last_modified, sampled_one_in)
     cursor.execute(
-        "update raw.loads set bytes = %s, etag = %s, last_modified = %s"
+        "update raw.loads set bytes = %s, etag = %s, last_modified = %s, sampled_one_in = %s"
         " where load_id = (select max(load_id) from raw.loads"
         " where dataset = %s and source_month = %s)"
-        " and (bytes, etag, last_modified) is distinct from (%s, %s, %s)",
+        " and (bytes, etag, last_modified, sampled_one_in) is distinct from (%s, %s, %s, %s)",
         [*version, dataset.name, month, *version],
     )
 

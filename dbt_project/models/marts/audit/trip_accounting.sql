@@ -4,6 +4,7 @@ select
     months.source_month,
     loads.load_id,
     loads.is_sample,
+    loads.sampled_one_in,
     months.raw_rows,
     months.trips,
     months.zero_passenger_trips,

@@ -15,6 +15,7 @@ with demand as (
 select
     demand.dataset,
     demand.source_month,
+    sampling.sampled_one_in,
     demand.pickup_location_id,
     zones.borough as pickup_borough,
     zones.zone as pickup_zone,
@@ -24,3 +25,7 @@ select
 from demand
 left join {{ ref('taxi_zones') }} as zones
     on demand.pickup_location_id = zones.location_id
+left join {{ ref('int_tlc__sampling') }} as sampling
+    on
+        demand.dataset = sampling.dataset
+        and demand.source_month = sampling.source_month

@@ -14,6 +14,7 @@ with mix as (
 select
     mix.dataset,
     mix.source_month,
+    sampling.sampled_one_in,
     mix.day,
     mix.payment_type_id,
     ways.payment_type,
@@ -21,3 +22,7 @@ select
 from mix
 left join {{ ref('payment_types') }} as ways
     on mix.payment_type_id = ways.payment_type_id
+left join {{ ref('int_tlc__sampling') }} as sampling
+    on
+        mix.dataset = sampling.dataset
+        and mix.source_month = sampling.source_month

@@ -14,6 +14,7 @@ with pairs as (
 select
     pairs.dataset,
     pairs.source_month,
+    sampling.sampled_one_in,
     pairs.pickup_location_id,
     pickups.borough as pickup_borough,
     pickups.zone as pickup_zone,
@@ -26,3 +27,7 @@ left join {{ ref('taxi_zones') }} as pickups
     on pairs.pickup_location_id = pickups.location_id
 left join {{ ref('taxi_zones') }} as dropoffs
     on pairs.dropoff_location_id = dropoffs.location_id
+left join {{ ref('int_tlc__sampling') }} as sampling
+    on
+        pairs.dataset = sampling.dataset
+        and pairs.source_month = sampling.source_month

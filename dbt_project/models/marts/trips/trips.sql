@@ -151,10 +151,13 @@ select
     all_trips.vendor_id,
     {{ company('all_trips') }} as company,
     all_trips.faults,
-    all_trips.pickup_hour_in_file_order
+    all_trips.pickup_hour_in_file_order,
+    sampling.sampled_one_in
 from all_trips
 left join {{ ref('taxi_zones') }} as pickup_zones
     on all_trips.pickup_location_id = pickup_zones.location_id
 left join {{ ref('taxi_zones') }} as dropoff_zones
     on all_trips.dropoff_location_id = dropoff_zones.location_id
+left join {{ ref('int_tlc__sampling') }} as sampling
+    on all_trips.dataset || all_trips.source_month = sampling.name_of_month
 {{ companies_of('all_trips') }}

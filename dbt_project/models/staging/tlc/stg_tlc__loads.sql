@@ -13,6 +13,7 @@ renamed as (
         source_month,
         source,
         is_sample,
+        case when is_sample then sampled_one_in else 1 end as sampled_one_in,
         sha256,
         bytes,
         etag,

@@ -102,7 +102,7 @@ WRONG = [
     ),
     (
         ["--source", "sample", "--months", "2021-01"],
-        "There is no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, 2020-04",
+        "There is no sample of yellow trips of 2021-01: choose of 2020-01..2020-12",
     ),
     (
         ["--limits.malformed-share", "7"],
@@ -137,7 +137,7 @@ def test_what_is_wrong_with_a_word_is_one_line(words, line):
         (["--months", "2021-13"], "'2021-13' is not a month: write it as YYYY-MM, from 2009-01 on"),
         (
             ["--months", "2021-01", "--source", "sample"],
-            "There is no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, 2020-04",
+            "There is no sample of yellow trips of 2021-01: choose of 2020-01..2020-12",
         ),
     ],
 )

@@ -21,6 +21,7 @@ from flows.settings import ROOT
 from flows.tlc.sample import sample_file, sample_months
 
 JANUARY = date(2021, 1, 1)
+SAMPLE = ("--source", "sample", "--months", "2020-02..2020-04")
 SAMPLES = ("yellow 2020-02", "yellow 2020-03", "yellow 2020-04")
 ENDED = {"state": {"type": {"any_": ["COMPLETED"]}}}
 
@@ -38,13 +39,13 @@ def run(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.
 
 @pytest.fixture(scope="module")
 def twice(prefect_server):
-    """The run of the sample, twice, and what the second one has written."""
+    """The run of three months of the sample, twice; the second one has written nothing."""
     settings, began = warehouse_to_build(), datetime.now(UTC)
     written = "select xmin::text, count(*) from yellow_taxi_trips group by 1"
-    first = run("--source", "sample")
+    first = run(*SAMPLE)
     assert first.returncode == 0, first.stderr
     before = run_query(settings, written)
-    second = run("--source", "sample", "--json")
+    second = run(*SAMPLE, "--json")
     assert second.returncode == 0, second.stderr
     assert run_query(settings, written) == before
     put_by(settings)
@@ -57,19 +58,17 @@ def test_the_whole_run_says_what_it_does_and_the_second_one_does_nothing(twice):
     assert first.stdout.startswith(
         """
 dataset   month raw rows trips zero passenger rejected malformed warnings
- yellow 2020-02   10,000 9,826            174        0         0        0
- yellow 2020-03   10,000 9,801            199        0         0        0
- yellow 2020-04   10,000 9,705            295        0         0        0
-yellow 2020-02, 2020-03, 2020-04 are samples of 10,000 trips each: their sums are not the \
-months', and can't be compared.
+ yellow 2020-02    9,835 9,664            171        0         0        0
+ yellow 2020-03    4,695 4,606             89        0         0        0
+ yellow 2020-04      372   363              9        0         0        0
+yellow 2020-02..2020-04: a sample, one trip in 640, drawn at random: days, months and shares can \
+be compared, and its sums are not those of the months
 """
     )
-    # A file that another test has fetched on this day is in the cache, and has no line.
     assert re.fullmatch(
-        r"((.*yellow_tripdata_2020-0\d\.csv\.gz: 0\.2 MB, 1\.0 MB of content\n)?"
-        r"yellow 2020-0\d: loaded 10,000 rows, 0 malformed lines, \d+\.\d s\n){3}"
+        r"(yellow 2020-0\d: loaded [\d,]+ rows, 0 malformed lines, \d+\.\d s\n){3}"
         r"\d\d models are up to date, \d+ tests passed, \d+\.\d s\n"
-        r"pre: missing passenger count: 668 \(trips with a count of 0, which are left out\)\n"
+        r"pre: missing passenger count: 269 \(trips with a count of 0, which are left out\)\n"
         r"post: missing passenger count: 0\n",
         first.stderr,
     )
@@ -81,21 +80,22 @@ months', and can't be compared.
     assert outcome["accounting"][0] == {
         "dataset": "yellow",
         "month": "2020-02",
-        "raw_rows": 10_000,
-        "trips": 9_826,
-        "zero_passenger_trips": 174,
+        "raw_rows": 9_835,
+        "trips": 9_664,
+        "zero_passenger_trips": 171,
         "rejected_trips": 0,
         "malformed_lines": 0,
         "warnings": 0,
         "is_sample": True,
+        "sampled_one_in": 640,
     }
     assert [(stage["stage"], stage["rows"]) for stage in outcome["stages"]] == [
         *(
             stage
-            for month in SAMPLES
-            for stage in ((f"fetch {month}", None), (f"load {month}", 10_000))
+            for month, rows in zip(SAMPLES, (9_835, 4_695, 372), strict=True)
+            for stage in ((f"fetch {month}", None), (f"load {month}", rows))
         ),
-        ("build", 29_332),
+        ("build", 14_633),
     ]
 
 
@@ -121,11 +121,11 @@ def test_in_prefects_pages_names_say_the_month_and_each_model_and_test_is_a_task
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     artifacts = api("artifacts", sort="CREATED_DESC", flow_runs={"id": ids})
     data = {artifact["key"]: artifact["data"] for artifact in artifacts if artifact["key"]}
-    assert '"raw_rows": 10000' in data["trip-accounting"]
+    assert '"raw_rows": 9835' in data["trip-accounting"]
     [about] = {a["description"] for a in artifacts if a["key"] == "trip-accounting"}
-    assert "2020-02, 2020-03, 2020-04 are samples of 10,000 trips each" in about
+    assert "yellow 2020-02..2020-04: a sample, one trip in 640, drawn at random" in about
     assert '"stage": "load yellow 2020-03", "seconds": ' in data["stages"]
-    assert data["report"].startswith("# Yellow taxis, February 2020 to April 2020\n")
+    assert data["report"].startswith("# Yellow taxis, February to April 2020, one trip in 640\n")
     progress = [artifact["data"] for artifact in artifacts if artifact["type"] == "progress"]
     assert progress == [100.0] * 3  # of loads; samples need no download, the second run no load
 

@@ -62,7 +62,7 @@ def test_the_latest_may_be_any_of_the_last_months_until_one_is_known_to_be_publi
 def test_of_the_sample_all_months_are_meant_or_those_that_are_named():
     assert months_of(None, "sample") == sample_months("yellow")
     assert months_of("2020-03", "sample") == [date(2020, 3, 1)]
-    assert months_of("2020-02..2020-03", "sample") == sample_months("yellow")[:2]
+    assert months_of("2020-02..2020-03", "sample") == sample_months("yellow")[1:3]
 
 
 def test_a_file_says_its_month_itself():
@@ -83,8 +83,8 @@ def test_a_file_without_a_month_in_its_name_needs_one():
         ("2021-01..2026-02", None, "2026-02 is in the future"),
         ("2021-02..2021-01", None, "the range ends before it begins"),
         ("2021-01 2021-02", "http://host/trips.csv", "one file for several months"),
-        ("2021-01", "sample", "no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, "),
-        ("2020-03..2020-05", "sample", "There is no sample of yellow trips of 2020-05"),
+        ("2021-01", "sample", "no sample of yellow trips of 2021-01: choose of 2020-01..2020-12"),
+        ("2020-11..2021-02", "sample", "There is no sample of yellow trips of 2021-01"),
         ("latest", "sample", "There is no sample of yellow trips of 2024-10"),
         *((text, source, "is not a month") for text in HOSTILE for source in (None, "sample")),
     ],

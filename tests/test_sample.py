@@ -3,6 +3,7 @@
 import csv
 import gzip
 from datetime import date
+from pathlib import Path
 
 import pytest
 from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
@@ -25,12 +26,32 @@ EACH = pytest.mark.parametrize(
 )
 
 
-def test_it_has_yellow_trips_before_during_and_after_the_stop_of_march_2020():
-    assert sample_months("yellow") == [date(2020, month, 1) for month in (2, 3, 4)]
+def described() -> list[dict[str, str]]:
+    """The rows of the list of what was drawn."""
+    with (FOLDER / "samples.csv").open(newline="") as rows:
+        return [*csv.DictReader(rows)]
+
+
+def number_of_rows(path: Path) -> int:
+    return gzip.decompress(path.read_bytes()).count(b"\n") - 1
+
+
+def test_it_has_the_same_part_of_each_month_of_yellow_trips_of_2020():
+    assert sample_months("yellow") == [date(2020, month, 1) for month in range(1, 13)]
+    for row in described():
+        if row["dataset"] == "yellow":
+            rows = number_of_rows(sample_file("yellow", date.fromisoformat(f"{row['month']}-01")))
+            assert rows * int(row["one_in"]) == pytest.approx(int(row["trips_in_month"]), rel=0.002)
+
+
+def test_all_of_it_and_nothing_else_is_in_the_list_of_what_was_drawn():
+    assert [(row["dataset"], row["month"]) for row in described()] == [
+        (dataset, f"{month:%Y-%m}") for dataset in DATASETS for month in sample_months(dataset)
+    ]
 
 
 def test_it_is_small_enough_to_ship():
-    assert 0 < sum(path.stat().st_size for path in FOLDER.iterdir()) <= 1_000_000
+    assert 0 < sum(path.stat().st_size for path in FOLDER.iterdir()) <= 1_200_000
 
 
 def test_each_of_its_files_is_described():
@@ -63,7 +84,7 @@ def landed(prefect_server):
 
 @EACH
 def test_each_of_its_rows_is_accounted_for_and_none_is_rejected(landed, dataset, month):
-    lines = gzip.decompress(sample_file(dataset, month).read_bytes()).count(b"\n") - 1
+    lines = number_of_rows(sample_file(dataset, month))
     accounting = run_query(
         landed,
         "select raw_rows, trips + zero_passenger_trips, rejected_trips, malformed_lines, is_sample"
@@ -81,8 +102,7 @@ def test_where_one_queries_a_sample_says_of_how_many_trips_it_has_one(landed, ta
         landed,
         f"select distinct dataset, to_char(source_month, 'YYYY-MM'), sampled_one_in from {table}",
     )
-    with (FOLDER / "samples.csv").open() as rows:
-        said = [(row["dataset"], row["month"], row["one_in"]) for row in csv.DictReader(rows)]
+    said = [(row["dataset"], row["month"], row["one_in"]) for row in described()]
     assert {*found} == {(dataset, month, int(n) if n else None) for dataset, month, n in said}
 
 
@@ -91,6 +111,22 @@ def test_a_question_that_does_not_ask_for_it_does_not_read_it(landed):
     for asked, is_read in (("count(*), avg(fare_amount)", False), ("sum(sampled_one_in)", True)):
         steps = run_query(landed, plan.format(asked))
         assert any("on loads" in step for (step,) in steps) == is_read
+
+
+def test_it_shows_the_stop_of_march_2020_and_the_slow_return(landed):
+    """As large a part of each month: then the sample's months compare as the months do."""
+    months = run_query(
+        landed,
+        "select to_char(source_month, 'MM')::int, sum(raw_rows * sampled_one_in)::int"
+        " from trip_accounting where dataset = 'yellow' group by 1",
+    )
+    real = {int(row["month"][5:]): row["trips_in_month"] for row in described()[:12]}
+    for month, estimated in months:
+        assert estimated == pytest.approx(int(real[month]), rel=0.002)
+
+
+def test_nothing_of_it_is_warned_of(landed):
+    assert run_query(landed, "select * from month_warnings") == []
 
 
 def test_its_trips_are_real(landed):
@@ -106,7 +142,7 @@ def test_another_month_than_it_has_is_one_clear_line():
     with pytest.raises(UsageError) as refusal:
         sample_file("yellow", date(2021, 1, 1))
     assert str(refusal.value) == (
-        "There is no sample of yellow trips of 2021-01: choose of 2020-02, 2020-03, 2020-04"
+        "There is no sample of yellow trips of 2021-01: choose of 2020-01..2020-12"
     )
 
 

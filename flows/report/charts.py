@@ -11,8 +11,8 @@ from math import floor, log10
 import pandas as pd
 
 from flows.report.facts import Facts
-from flows.report.formatting import consecutive_ranges, short
-from flows.tlc.months import month_after
+from flows.report.formatting import short
+from flows.tlc.months import consecutive_ranges, month_after
 
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 HEIGHT = 1_000  # of a chart, in its own units

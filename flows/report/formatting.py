@@ -4,18 +4,7 @@ from datetime import date
 
 import pandas as pd
 
-from flows.tlc.months import month_after
-
-
-def consecutive_ranges(months: list[date]) -> list[tuple[date, date]]:
-    """The first and last month of each run of months, in order, without a gap."""
-    runs: list[tuple[date, date]] = []
-    for month in months:
-        if runs and month_after(runs[-1][1]) == month:
-            runs[-1] = (runs[-1][0], month)
-        else:
-            runs.append((month, month))
-    return runs
+from flows.tlc.months import consecutive_ranges
 
 
 def names_of(months: list[date]) -> str:
@@ -27,15 +16,6 @@ def names_of(months: list[date]) -> str:
         for first, last in consecutive_ranges(months)
     ]
     return ", ".join(runs) or "no month yet"
-
-
-def ranges_of(months: list[str]) -> str:
-    """Months that are written as 2020-03, as `2020-01..2020-03, 2020-05`."""
-    runs = consecutive_ranges([date.fromisoformat(f"{month}-01") for month in months])
-    return ", ".join(
-        f"{first:%Y-%m}" if first == last else f"{first:%Y-%m}..{last:%Y-%m}"
-        for first, last in runs
-    )
 
 
 def about_sample(sampled_one_in: int | None, rows: int) -> str:

@@ -32,7 +32,7 @@ from prefect import get_run_logger, runtime, task
 from prefect.blocks.system import Secret
 from prefect.cache_policies import CachePolicy
 
-from flows.errors import RETRIES, PipelineError, TransientError, is_url, without_secrets
+from flows.errors import ONLY_LOG, RETRIES, PipelineError, TransientError, is_url, without_secrets
 from flows.progress import megabytes, progress
 from flows.settings import DATA
 from flows.tlc.formats import files_of, open_trip_file
@@ -195,7 +195,9 @@ def fetch(
     else:
         file = verify(shown, Path(source), max_gigabytes, version)
     get_run_logger().info(
-        "%s: %s, %s of content", shown, megabytes(file.bytes), megabytes(file.content_bytes)
+        "%s: %s, %s of content",
+        *(shown, megabytes(file.bytes), megabytes(file.content_bytes)),
+        extra={} if is_url(source) else ONLY_LOG,  # a file that is here took no time
     )
     return file
 

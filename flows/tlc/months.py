@@ -76,3 +76,22 @@ def read_month(text: str) -> date:
             f"{shorten(text)!r} is not a month: write it as YYYY-MM, from {FIRST_MONTH:%Y-%m} on"
         )
     return date.fromisoformat(f"{text[:7]}-01")
+
+
+def consecutive_ranges(months: list[date]) -> list[tuple[date, date]]:
+    """The first and last month of each run of months, in order, without a gap."""
+    runs: list[tuple[date, date]] = []
+    for month in months:
+        if runs and month_after(runs[-1][1]) == month:
+            runs[-1] = (runs[-1][0], month)
+        else:
+            runs.append((month, month))
+    return runs
+
+
+def ranges_of(months: list[date]) -> str:
+    """Months, such as `2020-01..2020-03, 2020-05`."""
+    return ", ".join(
+        f"{first:%Y-%m}" if first == last else f"{first:%Y-%m}..{last:%Y-%m}"
+        for first, last in consecutive_ranges(months)
+    )

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from flows.errors import UsageError
+from flows.tlc.months import ranges_of
 
 FOLDER = Path(__file__).parent / "samples"
 
@@ -30,9 +31,8 @@ def sample_file(dataset: str, month: date) -> Path:
     """
     months = sample_months(dataset)
     if month not in months:
-        there_are = ", ".join(f"{there_is:%Y-%m}" for there_is in months)
         raise UsageError(
-            f"There is no sample of {dataset} trips of {month:%Y-%m}: choose of {there_are}"
+            f"There is no sample of {dataset} trips of {month:%Y-%m}: choose of {ranges_of(months)}"
         )
     return FOLDER / f"{dataset}_tripdata_{month:%Y-%m}.csv.gz"
 

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from textwrap import wrap
 from uuid import uuid4
@@ -20,11 +20,12 @@ from sqlalchemy import Connection
 from flows.errors import PipelineError, first_line
 from flows.progress import megabytes
 from flows.settings import DATA, Settings, read_settings
-from flows.tlc.months import months_between
+from flows.tlc.months import months_between, spans_of
 from flows.warehouse.connection import Unreachable, address, connect
 from flows.warehouse.local_server import LOCAL_HOSTS
 
 WORK_POOL = "nyc-taxi"
+MOST_MONTHS = 12  # that are named one by one
 PATIENCE = 5.0  # seconds that Prefect's server has for an answer
 
 LOADED = """
@@ -73,8 +74,10 @@ class Loaded:
         parts += [f"samples: {', '.join(self.samples)}"] if self.samples else []
         parts += [f"missing: {', '.join(self.gaps)}"] if self.gaps else []
         parts += [f"not built: {', '.join(self.to_be_built)}"] if self.to_be_built else []
-        of_each = (f"{month} ({count})" for month, count in self.warnings.items())
-        parts += [f"health warnings: {', '.join(of_each)}"] if self.warnings else []
+        warned = [f"{month} ({count})" for month, count in self.warnings.items()]
+        if len(warned) > MOST_MONTHS:
+            warned[MOST_MONTHS:] = [f"{len(warned) - MOST_MONTHS} more"]
+        parts += [f"health warnings: {', '.join(warned)}"] if warned else []
         return "; ".join(parts)
 
 
@@ -213,26 +216,15 @@ def loaded_months(connection: Connection) -> list[Loaded]:
         found.append(
             Loaded(
                 dataset,
-                ranges(months),
-                ranges([row.source_month for row in those if row.is_sample]),
-                ranges(between),
-                ranges([row.source_month for row in those if row.is_to_be_built]),
+                spans_of(months),
+                spans_of([row.source_month for row in those if row.is_sample]),
+                spans_of(between),
+                spans_of([row.source_month for row in those if row.is_to_be_built]),
                 warned.get(dataset, {}),
                 sum(row.row_count for row in those),
             )
         )
     return found
-
-
-def ranges(months: list[date]) -> list[str]:
-    """Months in their order, those that follow each other as one range."""
-    found: list[list[date]] = []
-    for month in months:
-        if found and [*months_between(found[-1][-1], month)][1:] == [month]:
-            found[-1].append(month)
-        else:
-            found.append([month])
-    return ["..".join(dict.fromkeys((f"{a[0]:%Y-%m}", f"{a[-1]:%Y-%m}"))) for a in found]
 
 
 def ask_prefect(found: Status) -> None:

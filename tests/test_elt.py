@@ -162,7 +162,9 @@ def test_models_and_raw_tables_are_assets_with_a_lineage_from_the_source(twice, 
             if related["prefect.resource.role"] == "asset"
         }
     asset = f"postgres://{twice.database}".__add__
-    sources = {asset_of(str(sample_file("yellow", month))) for month in sample_months("yellow")[1:4]}
+    sources = {
+        asset_of(str(sample_file("yellow", month))) for month in sample_months("yellow")[1:4]
+    }
     for table in ("yellow_tripdata", "loads", "malformed_lines"):
         assert upstream[asset(f"/raw/{table}")] >= sources
     assert upstream[asset("/staging/stg_tlc__yellow_trips")] == {

@@ -20,7 +20,7 @@ from flows.progress import ONLY_LOG, reporting
 from flows.report.formatting import about_sample
 from flows.report.page import report
 from flows.tlc.datasets import DatasetMonth
-from flows.tlc.months import ranges_of, read_month
+from flows.tlc.months import read_month, spans_of
 from flows.warehouse.connection import address, connect, psql_command
 from flows.warehouse.load import Landed
 
@@ -124,7 +124,7 @@ def lines_about_samples(accounting: pd.DataFrame) -> list[str]:
         ["dataset", accounting["sampled_one_in"].fillna(0)], sort=False
     )
     return [
-        f"{months['dataset'].iloc[0]} {ranges_of([*map(read_month, months['month'])])}: "
+        f"{months['dataset'].iloc[0]} {', '.join(spans_of([*map(read_month, months['month'])]))}: "
         + about_sample(
             int(months["sampled_one_in"].fillna(0).iloc[0]) or None, int(months["raw_rows"].sum())
         )

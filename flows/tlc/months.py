@@ -89,9 +89,9 @@ def consecutive_ranges(months: list[date]) -> list[tuple[date, date]]:
     return runs
 
 
-def ranges_of(months: list[date]) -> str:
-    """Months, such as `2020-01..2020-03, 2020-05`."""
-    return ", ".join(
+def spans_of(months: list[date]) -> list[str]:
+    """Months in their order, those that follow each other as one: `2020-01..2020-03`, `2020-05`."""
+    return [
         f"{first:%Y-%m}" if first == last else f"{first:%Y-%m}..{last:%Y-%m}"
         for first, last in consecutive_ranges(months)
-    )
+    ]

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from flows.errors import UsageError
-from flows.tlc.months import ranges_of
+from flows.tlc.months import spans_of
 
 FOLDER = Path(__file__).parent / "samples"
 
@@ -31,8 +31,9 @@ def sample_file(dataset: str, month: date) -> Path:
     """
     months = sample_months(dataset)
     if month not in months:
+        there_are = ", ".join(spans_of(months))
         raise UsageError(
-            f"There is no sample of {dataset} trips of {month:%Y-%m}: choose of {ranges_of(months)}"
+            f"There is no sample of {dataset} trips of {month:%Y-%m}: choose of {there_are}"
         )
     return FOLDER / f"{dataset}_tripdata_{month:%Y-%m}.csv.gz"
 

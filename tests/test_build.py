@@ -297,7 +297,6 @@ def test_years_of_months_that_fail_are_named_by_their_first_and_last():
     assert names_of(months[:2]) == "2019-01, 2019-02"
 
 
-@pytest.mark.usefixtures("january")
 def test_the_build_of_a_month_reads_no_other_one(january, query):
     """Neither its models nor its tests: of years of months, each build would take hours."""
     rows_read = (
@@ -311,6 +310,7 @@ def test_the_build_of_a_month_reads_no_other_one(january, query):
     assert after - before <= 2  # whether the month is still there
 
 
+@pytest.mark.usefixtures("january")
 def test_a_month_of_another_dataset_changes_nothing_that_is_there(query, dbt, tmp_path):
     green = OTHER_ERAS["green 2020 CSV"]
     path = write(green, trips_of(replace(green, month=JANUARY)), tmp_path)

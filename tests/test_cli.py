@@ -231,4 +231,4 @@ def test_a_plan_is_printed_and_nothing_else_and_needs_no_prefect_server(warehous
     assert (result.returncode, result.stderr) == (0, "")
     assert re.search(r"2020-03 +new +0\.1 MB +\[1\]\n", result.stdout)
     assert "/{dataset}_tripdata_{month}.csv.gz\n" in result.stdout
-    assert result.stdout.endswith("To fetch: 1 of 1 months, 0.2 MB, in about 1 minute\n")
+    assert result.stdout.endswith("To fetch: 1 of 1 months, 0.1 MB, in about 1 minute\n")

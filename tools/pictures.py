@@ -22,7 +22,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-WIDTH, HEIGHT = 1280, 2300  # of the report's picture, in pixels
+WIDTH, HEIGHT = 1280, 1400  # of the report's picture, in pixels
 COLUMNS = 110  # of the terminal
 
 

@@ -5,12 +5,10 @@ compared as PostgreSQL writes it for `COPY … (format csv, force_quote *)`: the
 while the month is written, once more of what the file reads as, and again when it is landed.
 """
 
-import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,7 +26,7 @@ from psycopg2.sql import SQL, Identifier
 from flows.errors import RETRIES, PipelineError, TransientError
 from flows.settings import DATA
 from flows.tlc.datasets import Dataset
-from flows.warehouse.connection import connect, driver_of, explained
+from flows.warehouse.connection import connect, driver_of, in_one_line
 from flows.warehouse.load import (
     create_partition,
     dropped_on_failure,
@@ -215,21 +213,6 @@ def archived_months() -> list[tuple[str, date]]:
             " source_month) is null order by dataset, source_month"
         )
         return [(name, month) for name, month in found]
-
-
-@contextmanager
-def in_one_line(outcome: str) -> Iterator[None]:
-    """Have each error begin with what became of the month."""
-    try:
-        yield
-    except (TransientError, PipelineError) as error:
-        raise type(error)(f"{outcome}: {error}") from None
-    except psycopg2.Error as error:
-        raise explained(error, outcome) from None
-    except OSError as error:
-        full = error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
-        advice = ". Make room and run again" if full else ""
-        raise PipelineError(f"{outcome}: {error}{advice}") from None
 
 
 def take_turns(cursor: Cursor, dataset: Dataset, month: date, where: str) -> None:

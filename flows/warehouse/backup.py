@@ -8,7 +8,6 @@ which no dump of a database has, and a manifest of what the warehouse held at th
 is made in a database apart, compared with the manifest, and only then put in the warehouse's place.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -22,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Identifier
 from sqlalchemy import URL
@@ -32,7 +30,7 @@ from flows.environment import ROOT
 from flows.errors import PipelineError, first_line
 from flows.settings import Settings, read_settings
 from flows.warehouse import embedded, local_server
-from flows.warehouse.connection import address, connect, driver_of, explained
+from flows.warehouse.connection import address, connect, driver_of, in_one_line
 
 MANIFEST, DUMP, ROLES = "manifest.json", "dump", "roles.sql"
 JOBS = str(min(4, os.cpu_count() or 1))  # each of pg_dump's and pg_restore's has a connection
@@ -234,20 +232,6 @@ def alone(admin: URL) -> Iterator[None]:
             raise PipelineError(f"another backup or restore of {admin.database} is at work")
         connection.commit()  # else its snapshot would be an old one, which swaps of months wait for
         yield
-
-
-@contextmanager
-def in_one_line(outcome: str) -> Iterator[None]:
-    """Have each error begin with what became of it all, and full disks say what to do."""
-    try:
-        yield
-    except PipelineError as error:
-        raise PipelineError(f"{outcome}: {error}") from None
-    except psycopg2.Error as error:
-        raise explained(error, outcome) from None
-    except OSError as error:
-        advice = ". Make room and run again" if error.errno == errno.ENOSPC else ""
-        raise PipelineError(f"{outcome}: {error}{advice}") from None
 
 
 def dump(admin: URL, snapshot: str, folder: Path) -> None:

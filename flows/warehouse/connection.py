@@ -1,5 +1,6 @@
 """The warehouse: where it is, the way to connect, and what PostgreSQL's errors mean."""
 
+import errno
 import logging
 import os
 import re
@@ -288,6 +289,22 @@ def explained(error: psycopg2.Error, what: str = "PostgreSQL") -> Exception:
         (PERMANENT_SQLSTATES[key] for key in (code, code[:2]) if key in PERMANENT_SQLSTATES), None
     )
     return error if advice is None else PipelineError(f"{line}. {advice}".removesuffix(". "))
+
+
+@contextmanager
+def in_one_line(outcome: str) -> Iterator[None]:
+    """Have each error begin with what became of the job; a full disk says what to do."""
+    try:
+        yield
+    except PipelineError as error:
+        raise type(error)(f"{outcome}: {error}") from None
+    except psycopg2.Error as error:
+        raise explained(error, outcome) from None
+    except OSError as error:
+        # pyarrow's errors have the words alone.
+        full = error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
+        advice = ". Make room and run again" if full else ""
+        raise PipelineError(f"{outcome}: {error}{advice}") from None
 
 
 def raw_assets(database: str, raw_table: str) -> list[str]:

@@ -7,41 +7,57 @@
     than an hour and a half from the median of the 41 rows around it was recorded by a clock that is
     wrong; the hour of those around it is its own. Looked at are only the rows that are an hour from
     the median of their block of 40. Where the order means nothing (older files, samples, files that
-    somebody has sorted or shuffled) vendor 1's rows say so, whose clocks are right: no more than one
-    in a hundred of them is wrong then.
+    somebody has sorted or shuffled), the middle half of most blocks spans more than two hours, or
+    vendor 1's rows say so, whose clocks are right: no more than one in a hundred of them is wrong then.
 
     `refunded`: a refund of vendor 2 is followed by its original, with the same times, zones and miles
     and the opposite money. The refund says how the trip was paid in the end: not at all.
 -#}
 {% macro mark_by_file_order(trips) %}
     {%- set is_paid = 'payment_type_id <> 0' -%}
+    {#- Nested loops, after plan_for_whole_months(): refunds and marks are few, and looked up by the key. -#}
     {{ return([
+        "create temporary table blocks on commit drop as
+        select
+            block,
+            quartiles[2] as median,
+            quartiles[3] - quartiles[1] > interval '2 hours' as is_scattered,
+            trips_of_vendor_1
+        from (
+            select
+                source_row / 40 as block,
+                percentile_disc(array[0.25, 0.5, 0.75]) within group (order by pickup_datetime) as quartiles,
+                count(*) filter (where vendor_id = 1) as trips_of_vendor_1
+            from " ~ trips ~ "
+            where " ~ is_paid ~ "
+            group by source_row / 40
+        ) as blocks",
+
         "create temporary table far_from_their_block on commit drop as
         select
             trips.source_row,
             trips.vendor_id,
             trips.pickup_datetime
         from " ~ trips ~ " as trips
-        inner join (
-            select
-                source_row / 40 as block,
-                percentile_disc(0.5) within group (order by pickup_datetime) as median
-            from " ~ trips ~ "
-            where " ~ is_paid ~ "
-            group by source_row / 40
-        ) as blocks on trips.source_row / 40 = blocks.block
+        inner join blocks on trips.source_row / 40 = blocks.block
         where
             trips." ~ is_paid ~ "
             and (
                 trips.pickup_datetime < blocks.median - interval '1 hour'
                 or trips.pickup_datetime > blocks.median + interval '1 hour'
-            )",
+            )
+            and (select count(*) filter (where is_scattered) * 2 < count(*) from blocks)",
+
+        "create temporary table refunds on commit drop as
+        select * from " ~ trips ~ "
+        where total_amount < 0 and " ~ is_paid,
+
+        "set local enable_nestloop = on",
 
         "create temporary table marks_of_file_order on commit drop as
         with of_vendor_1 as materialized (
-            select count(*) as row_count
-            from " ~ trips ~ "
-            where vendor_id = 1 and " ~ is_paid ~ "
+            select sum(trips_of_vendor_1) as row_count
+            from blocks
         ),
 
         around as materialized (
@@ -53,15 +69,12 @@
             from far_from_their_block as far
             cross join lateral (
                 values (far.source_row / 40 - 1), (far.source_row / 40), (far.source_row / 40 + 1)
-            ) as blocks (block)
+            ) as blocks_around (block)
             inner join " ~ trips ~ " as near
                 on
-                    blocks.block = near.source_row / 40
+                    blocks_around.block = near.source_row / 40
                     and near.source_row between far.source_row - 20 and far.source_row + 20
                     and near." ~ is_paid ~ "
-            -- In a file without an order most rows are far: then nothing more is looked at.
-            where (select count(*) from far_from_their_block where vendor_id = 1) * 2
-                < (select row_count from of_vendor_1)
             group by far.source_row, far.vendor_id, far.pickup_datetime
         ),
 
@@ -96,18 +109,17 @@
                 'refunded' as fault,
                 null as pickup_hour,
                 case when refund.payment_type_id in (3, 4) then refund.payment_type_id end as payment_type_id
-            from " ~ trips ~ " as refund
+            from refunds as refund
             inner join " ~ trips ~ " as original
                 on
-                    refund.source_row + 1 = original.source_row
+                    refund.trip_id + 1 = original.trip_id
+                    and refund.source_month = original.source_month
                     and refund.vendor_id = original.vendor_id
                     and refund.pickup_datetime = original.pickup_datetime
                     and refund.dropoff_datetime = original.dropoff_datetime
                     and refund.total_amount = -original.total_amount
             where
-                refund.total_amount < 0
-                and refund." ~ is_paid ~ "
-                and original." ~ is_paid ~ "
+                original." ~ is_paid ~ "
                 and refund.pickup_location_id is not distinct from original.pickup_location_id
                 and refund.dropoff_location_id is not distinct from original.dropoff_location_id
                 and refund.trip_distance is not distinct from original.trip_distance

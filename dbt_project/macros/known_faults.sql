@@ -28,8 +28,8 @@
     {%- endif -%}
     {%- if dataset != 'fhv' -%}
         {%- do rules.update({
-            'implausibly_fast': "dropoff_datetime > pickup_datetime and trip_distance * 3600 > "
-                ~ fastest_mph() ~ " * " ~ duration_seconds(),
+            'implausibly_fast': "dropoff_datetime > pickup_datetime and trip_distance * (3600.0 /"
+                ~ fastest_mph() ~ ") > " ~ duration_seconds(),
             'fare_without_distance': "trip_distance = 0 and fare_amount > 0",
         }) -%}
     {%- endif -%}
@@ -113,19 +113,56 @@
 {%- endmacro %}
 
 
+{#-
+    What most trips are asked instead: each is true wherever the rules are that it stands for, costs less,
+    and is seldom true elsewhere. A rule that has none is asked itself.
+-#}
+{% macro hints_of(dataset) %}
+    {%- set clock = is_sunday() ~ " and date_part('month', dropoff_datetime) in (3, 11)" -%}
+    {%- set hints = {
+        'outside_source_month':
+            "pickup_datetime < source_month or pickup_datetime >= source_month + 28
+            and pickup_datetime >= source_month + interval '1 month'",
+        'dropoff_before_pickup': "dropoff_datetime < pickup_datetime",
+        'clock_change': clock,
+        'doubled_hour': clock,
+    } -%}
+    {%- if dataset in ['yellow', 'green'] -%}
+        {%- set late = is_long() ~ " or vendor_id = 2 and dropoff_datetime::time = '00:00'" -%}
+        {%- set negative = "least(fare_amount, tip_amount, tolls_amount, total_amount) < 0" -%}
+        {%- set not_added_up = "(vendor_id = 2 or " ~ is_without_payment() ~ ") and " ~ beyond_columns(dataset) ~ " <> 0" -%}
+        {%- set nowhere = "trip_distance = 0 and fare_amount > 0" -%}
+        {%- set other_clock = "vendor_id = 6 or vendor_id is null and pickup_location_id = 265" -%}
+        {%- do hints.update({
+            'dropoff_a_day_late': late, 'implausibly_long': late,
+            'refund': negative, 'negative_fare': negative, 'negative_amount': negative,
+            'surcharge_in_total_alone': not_added_up, 'fee_in_total_alone': not_added_up,
+            'cbd_fee_not_shown': not_added_up,
+            'prearranged': nowhere, 'fare_without_distance': nowhere,
+            'month_for_minutes': other_clock, 'paratransit': other_clock,
+        }) -%}
+    {%- endif -%}
+    {{ return(hints) }}
+{% endmacro %}
+
+
 {#- The names of a trip's faults, in one array; null for the many trips without any. -#}
 {% macro faults(dataset) -%}
-    {%- set rules = faults_of(dataset) -%}
+    {%- set rules, hints = faults_of(dataset), hints_of(dataset) -%}
+    {%- set asked = [] -%}
+    {%- for name, rule in rules.items() -%}
+        {%- do asked.append(hints.get(name, rule)) -%}
+    {%- endfor -%}
     case
         when
-            {%- for name, rule in rules.items() %}
-            {{ 'or ' if not loop.first }}({{ rule }})
+            {%- for condition in asked | unique %}
+            {{ 'or ' if not loop.first }}({{ condition }})
             {%- endfor %}
-            then array_remove(array[
+            then nullif(array_remove(array[
                 {%- for name, rule in rules.items() %}
                 case when {{ rule }} then '{{ name }}' end{{ ',' if not loop.last }}
                 {%- endfor %}
-            ], null)
+            ], null), '{}')
     end
 {%- endmacro %}
 
@@ -136,13 +173,14 @@
 
 
 {#- The rows of a dataset's staging model with their faults, as a query in brackets. -#}
-{% macro with_faults(dataset, trips) -%}
+{% macro with_faults(dataset, trips, condition='true') -%}
 (
     select
         *,
         {{ faults(dataset) }} as faults,
         {{ read_once() }} as marked_at
     from {{ trips }}
+    where {{ condition }}
 ) as marked
 {%- endmacro %}
 
@@ -161,12 +199,12 @@
     nothing. -#}
 {% macro unless_lost(column) -%}
     case
-        when {{ has_fault(faults_that_lose(column)) }} then null
+        when {{ has_fault(faults_that_lose(column)) }} then null::numeric(14, 4)
         {%- if column == 'tip_amount' %}
-        when payment_type_id = 2 and tip_amount = 0 then null
+        when payment_type_id = 2 and tip_amount = 0 then null::numeric(14, 4)
         {%- endif %}
         else {{ column }}
-    end::numeric(14, 4)
+    end
 {%- endmacro %}
 
 
@@ -190,11 +228,14 @@
     trip over it as a whole is none.
 -#}
 {% macro is_day_of_clock_change(month, first_day) -%}
-    date_part('month', dropoff_datetime) = {{ month }}
+    {{ is_sunday() }}
+    and date_part('month', dropoff_datetime) = {{ month }}
     and date_part('day', dropoff_datetime) between {{ first_day }} and {{ first_day + 6 }}
-    and date_part('isodow', dropoff_datetime) = 7
     and pickup_datetime >= dropoff_datetime::date - 1
 {%- endmacro %}
+
+{#- Of a dropoff. Days are counted: a part of a date costs four times as much. -#}
+{% macro is_sunday() -%} (dropoff_datetime::date - date '2000-01-02') % 7 = 0 {%- endmacro %}
 
 {#- What a clock says from 02:00 to 02:59 was not put forward, and is taken as it is. -#}
 {% macro clocks_went_forward_between() -%}

@@ -42,9 +42,22 @@
     'request_source', 'hvfhs_license_num',
 ] -%}
 
--- Each part has it in its place: filled as a whole it would be written to disk, in one process.
-with source as not materialized (
+select
+    (select '{{ dataset }}'::text) as dataset,  -- a subquery, as in trips.sql
+    rows_of_months.*
+from (
+    {{ rows_looked_at(raw_table, typed_columns, spellings, in_dictionary) }}
 
+    union all
+
+    {{ rows_cast(raw_table, typed_columns, spellings) }}
+) as rows_of_months
+{%- endmacro %}
+
+
+{#- Not a CTE: PostgreSQL would keep the steps around it apart, and pass each row on from one to the next. -#}
+{% macro named(raw_table, typed_columns) -%}
+(
     select
         raw_rows.source_month,
         raw_rows.source_row,
@@ -55,25 +68,11 @@ with source as not materialized (
         -- With `.*`, because a file may have a column that is called raw_rows.
         coalesce(raw_rows.*) as raw_row
     from {{ raw_table }} as raw_rows
-
-)
-
-select
-    (select '{{ dataset }}'::text) as dataset,  -- a subquery, as in trips.sql
-    rows_of_months.*
-from (
-    {{ rows_looked_at(typed_columns, spellings, in_dictionary) }}
-    where not raw.values_are_plain()
-
-    union all
-
-    {{ rows_cast(typed_columns, spellings) }}
-    where raw.values_are_plain() and {{ is_plain_indeed(typed_columns) }}
-) as rows_of_months
+) as named
 {%- endmacro %}
 
 
-{% macro rows_looked_at(typed_columns, spellings, in_dictionary) -%}
+{% macro rows_looked_at(raw_table, typed_columns, spellings, in_dictionary) -%}
 {#- The types of which a text that is no value costs that value, and never its row. -#}
 {%- set lossy_columns = typed_columns | rejectattr(1, 'in', ['text', 'code']) | list -%}
 
@@ -121,14 +120,15 @@ from (
                 {{ reading(name ~ '_text', type) }} as {{ name }}_reading,
             {%- endfor %}
             {{ read_once() }} as read_at
-        from source
+        from {{ named(raw_table, typed_columns) }}
+        where not raw.values_are_plain()
     ) as readings
 ) as typed
 {%- endmacro %}
 
 
 {#- Flags and codes are few, and looked at in either way; no word of a dictionary is plain. -#}
-{% macro rows_cast(typed_columns, spellings) -%}
+{% macro rows_cast(raw_table, typed_columns, spellings) -%}
 select
     source_month,
     source_row,
@@ -137,7 +137,7 @@ select
         {{ name }},
     {%- endfor %}
 
-    false as is_rejected,
+    {{ is_not_plain(typed_columns) }} as is_rejected,
     null::text as rejection_reasons,
     null::jsonb as raw_values,
     {{ unknown_spellings(typed_columns, spellings) }} as unknown_spellings
@@ -155,19 +155,20 @@ from (
             {%- endif %} as {{ name }},
         {%- endfor %}
         {{ read_once() }} as cast_at
-    from source
+    from {{ named(raw_table, typed_columns) }}
+    where raw.values_are_plain()
 ) as plain
 {%- endmacro %}
 
 
 {#-
-    Fails where a cast took what the other way would not take, and the loader could not see: a code
-    below zero, a time of before 1900, or with anything behind its seconds. A comparison with a
-    null is no sign of it. Together with what the loader has seen, it leaves no value to chance.
+    Never true: it fails where a cast took what the other way would not take, and the loader could not
+    see: a code below zero, a time of before 1900, or with anything behind its seconds. A comparison
+    with a null is no sign of it. Together with what the loader has seen, it leaves no value to chance.
 -#}
-{% macro is_plain_indeed(typed_columns) -%}
+{% macro is_not_plain(typed_columns) -%}
     case
-        when cast_at is null then false  -- it is volatile: so this is asked of what was cast
+        when cast_at is null then true  -- never, but volatile: so this is asked of what was cast
         when
             {%- for name, type, raw_names in typed_columns %}
                 {%- if type == 'smallint' %}
@@ -178,6 +179,6 @@ from (
             {%- endfor %}
             false
             then (source_row || ' is not plain')::boolean
-        else true
+        else false
     end
 {%- endmacro %}

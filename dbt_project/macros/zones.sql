@@ -8,7 +8,7 @@
 
 {#- Rows of trips with `pickup_zone_found` and `dropoff_zone_found`: the zone of the coordinates, where the
     file has no zone of its own. For a row that has one, nothing is computed or looked up. -#}
-{% macro with_zones_found(trips) -%}
+{% macro with_zones_found(dataset, trips) -%}
 (
     select
         located.*,
@@ -22,8 +22,7 @@
             {{ units_from('dropoff', 'longitude', '-74.3', '0.013719') }} as dropoff_x,
             {{ units_from('dropoff', 'latitude', '40.4', '0.007253') }} as dropoff_y,
             {{ read_once() }} as located_at
-        from {{ trips }}
-        where source_month < '2017-01-01'
+        from {{ with_faults(dataset, trips, "source_month < '2017-01-01'") }}
     ) as located
     left join {{ ref('taxi_zone_pieces') }} as pickup_pieces
         on {{ is_in_piece('pickup') }}
@@ -42,8 +41,7 @@
         null::timestamptz as located_at,
         null::smallint as pickup_zone_found,
         null::smallint as dropoff_zone_found
-    from {{ trips }}
-    where source_month >= '2017-01-01'
+    from {{ with_faults(dataset, trips, "source_month >= '2017-01-01'") }}
 )
 {%- endmacro %}
 

@@ -47,7 +47,7 @@ select
     source_row,
     load_id
 
-from {{ with_zones_found(with_faults('green', ref('stg_tlc__green_trips'))) }} as trips
+from {{ with_zones_found('green', ref('stg_tlc__green_trips')) }} as trips
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.

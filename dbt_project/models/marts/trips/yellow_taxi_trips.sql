@@ -47,7 +47,7 @@ select
     source_row,
     load_id
 
-from {{ with_zones_found(with_faults('yellow', ref('stg_tlc__yellow_trips'))) }} as trips
+from {{ with_zones_found('yellow', ref('stg_tlc__yellow_trips')) }} as trips
 where
     not is_rejected
     -- Not `<> 0`: trips whose passenger count is missing stay.

@@ -714,7 +714,7 @@ def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
         patch.setenv("POSTGRES_DB", settings.db)
         runner = dbtRunner(callbacks=[lambda event: said.append(event.info.msg)])
         variables = () if "--vars" in command else AS_THE_FLOWS
-        result = runner.invoke([*command.split(), *map(str, where), *variables, *QUIETLY])
+        result = runner.invoke([*shlex.split(command), *map(str, where), *variables, *QUIETLY])
     return result.success, "\n".join([*said, str(result.exception or "")])
 
 

@@ -1,7 +1,9 @@
 """What is known to be wrong in TLC's files is recognised, named, and corrected where certain."""
 
 import csv
+import json
 import re
+import shlex
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -12,6 +14,8 @@ import pytest
 from conftest import ROOT, build_by_hand, load_file, put_by, run_query, warehouse_to_build
 
 from flows.settings import PROJECT
+from flows.tlc.datasets import DATASETS
+from flows.warehouse.connection import connect, driver_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 SEED = PROJECT / "seeds/known_faults.csv"
@@ -130,6 +134,24 @@ CASES = {  # what a row has in place of the ordinary one's values; its faults; i
         ["fee_in_total_alone"],
         {"total_amount": 24.55},
     ),
+    "a subway's fare in the place of the tip": (
+        {
+            **WITHOUT_PAYMENT,
+            **{"tip_amount": 2.75, "total_amount": 22.35},
+            **lasts("2021-05-05 10:00:07", "2021-05-05 10:20:11"),
+        },
+        ["outside_source_month", "subway_fare_as_tip"],
+        {"tip_amount": None, "tip_share": None, "total_amount": 22.35},
+    ),
+    "the fee for Manhattan's centre, before it had a column": (
+        {
+            **WITHOUT_PAYMENT,
+            **{"cbd_congestion_fee": None, "total_amount": 23.35},
+            **lasts("2025-02-05 10:00:07", "2025-02-05 10:20:11"),
+        },
+        ["cbd_fee_not_shown", "outside_source_month"],
+        {"cbd_congestion_fee": None, "total_amount": 23.35},
+    ),
     "a negative fare, and a total": (
         {**WITHOUT_PAYMENT, "fare_amount": -3, "total_amount": 4},
         ["negative_fare"],
@@ -168,6 +190,32 @@ CASES = {  # what a row has in place of the ordinary one's values; its faults; i
         {"duration_minutes": -10, "speed_mph": None},
     ),
 }
+ODD_VALUES = [  # columns that a rule reads, their type, and what of its values rules tell apart
+    (["vendor_id", "rate_code_id"], "smallint", [None, 1, 2, 5, 6, 7]),
+    (["payment_type_id"], "smallint", [None, 0, 1, 3, 4]),
+    (["pickup_location_id", "dropoff_location_id"], "smallint", [None, 132, 7, 265]),
+    (["pickup_longitude", "trip_distance"], "numeric(14, 4)", [None, -1, 0, 2.5, 201]),
+    (
+        [
+            *("fare_amount", "tip_amount", "tolls_amount", "total_amount", "extra", "mta_tax"),
+            *("improvement_surcharge", "congestion_surcharge", "airport_fee", "ehail_fee"),
+            "cbd_congestion_fee",
+        ],
+        "numeric(14, 4)",
+        [None, -3, 0, 2.75, 5, 0.75],
+    ),
+    (["source_month"], "date", ["2014-03-01", "2020-11-01", "2025-01-01", "2025-03-01"]),
+    (
+        ["pickup_datetime", "dropoff_datetime"],
+        "timestamp",
+        [
+            *(None, "2025-03-01 23:59:59", "2025-03-31 10:03:07", "2014-03-01", "2025-01-06"),
+            *("2025-03-09 01:50:00", "2025-03-09 03:10:00", "2025-03-10", "2025-03-10 03:03:07"),
+            *("2020-11-01 00:40:00", "2020-11-01 01:10:00", "2020-11-01 01:40:00"),
+            *("2020-11-01 02:40:00", "2021-01-01"),
+        ],
+    ),
+]
 NIGHT = [  # of 2 November 2025, in whose second hour the clocks go back
     ("00:30:00", "02:20:00", ["clock_change"], 170),
     ("01:50:00", "01:10:00", ["clock_change"], 20),
@@ -281,6 +329,35 @@ def test_a_fault_is_named_and_what_is_lost_is_null(marked, case):
     assert (found[0] is None) == (faults is None)
     for value, expected in zip(found[1:], values.values(), strict=True):
         assert value == (Decimal(str(expected)) if isinstance(expected, float) else expected)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_hint_is_true_wherever_its_rules_are(marked, dataset):
+    """Of made-up trips that have more than one thing wrong."""
+    random = np.random.default_rng(27)
+    columns = {
+        f"unnest(%s::{kind}[]) as {name}": random.choice(np.array(values, dtype=object), 20_000)
+        for names, kind, values in ODD_VALUES
+        for name in names
+    }
+    rendered = f"{{{{ tojson([faults_of('{dataset}'), hints_of('{dataset}')]) }}}}"
+    said = build_by_hand(marked, f"compile --inline {shlex.quote(rendered)}")
+    rules, hints = json.loads(re.search(r"\[{.*}\]", said).group())
+    assert hints.keys() < rules.keys()
+    counts = ", ".join(
+        f"count(*) filter (where {rules[name]}),"
+        f" count(*) filter (where ({rules[name]}) and ({hint}) is not true)"
+        for name, hint in hints.items()
+    )
+    with connect(marked) as connection, driver_of(connection).cursor() as cursor:
+        cursor.execute(
+            f"select {counts.replace('%', '%%')} from (select {', '.join(columns)}) as trips",
+            [list(values) for values in columns.values()],
+        )
+        [found] = cursor.fetchall()
+    for name, by_rule, without_hint in zip(hints, found[::2], found[1::2], strict=True):
+        assert by_rule, name
+        assert without_hint == 0, name
 
 
 def test_the_night_of_november_lasts_as_long_as_it_does_where_the_clock_can_tell(marked):

@@ -15,7 +15,8 @@
 -#}
 {% macro mark_by_file_order(trips) %}
     {%- set is_paid = 'payment_type_id <> 0' -%}
-    {#- Nested loops, after plan_for_whole_months(): refunds and marks are few, and looked up by the key. -#}
+    {#- The last steps are for few rows, which are looked up by their key: PostgreSQL can't know it of a
+        table that has no statistics yet. -#}
     {{ return([
         "create temporary table blocks on commit drop as
         select
@@ -35,7 +36,7 @@
 
         "create temporary table far_from_their_block on commit drop as
         select
-            trips.source_row,
+            trips.trip_id,
             trips.vendor_id,
             trips.pickup_datetime
         from " ~ trips ~ " as trips
@@ -52,7 +53,7 @@
         select * from " ~ trips ~ "
         where total_amount < 0 and " ~ is_paid,
 
-        "set local enable_nestloop = on",
+        "set local enable_nestloop = on; set local enable_hashjoin = off",
 
         "create temporary table marks_of_file_order on commit drop as
         with of_vendor_1 as materialized (
@@ -62,20 +63,14 @@
 
         around as materialized (
             select
-                far.source_row,
+                far.trip_id,
                 far.vendor_id,
                 far.pickup_datetime,
                 percentile_disc(0.5) within group (order by near.pickup_datetime) as median
             from far_from_their_block as far
-            cross join lateral (
-                values (far.source_row / 40 - 1), (far.source_row / 40), (far.source_row / 40 + 1)
-            ) as blocks_around (block)
             inner join " ~ trips ~ " as near
-                on
-                    blocks_around.block = near.source_row / 40
-                    and near.source_row between far.source_row - 20 and far.source_row + 20
-                    and near." ~ is_paid ~ "
-            group by far.source_row, far.vendor_id, far.pickup_datetime
+                on near.trip_id between far.trip_id - 20 and far.trip_id + 20 and near." ~ is_paid ~ "
+            group by far.trip_id, far.vendor_id, far.pickup_datetime
         ),
 
         wrong as materialized (
@@ -85,13 +80,13 @@
         )
 
         select
-            source_row,
+            trip_id,
             array_agg(fault) as faults,
             max(pickup_hour) as pickup_hour,
             max(payment_type_id) as payment_type_id
         from (
             select
-                source_row,
+                trip_id,
                 'wrong_clock' as fault,
                 date_trunc('hour', median) as pickup_hour,
                 null::smallint as payment_type_id
@@ -105,7 +100,7 @@
             union all
 
             select
-                original.source_row,
+                original.trip_id,
                 'refunded' as fault,
                 null as pickup_hour,
                 case when refund.payment_type_id in (3, 4) then refund.payment_type_id end as payment_type_id
@@ -125,7 +120,7 @@
                 and refund.trip_distance is not distinct from original.trip_distance
                 and refund.fare_amount is not distinct from -original.fare_amount
         ) as marks
-        group by source_row",
+        group by trip_id",
 
         "update " ~ trips ~ " as trips
         set
@@ -139,6 +134,6 @@
             pickup_hour_in_file_order = marks.pickup_hour,
             payment_type_id = coalesce(marks.payment_type_id, trips.payment_type_id)
         from marks_of_file_order as marks
-        where trips.source_row = marks.source_row"
+        where trips.trip_id = marks.trip_id"
     ]) }}
 {% endmacro %}

@@ -12,6 +12,7 @@ has started ends whatever is left of them.
 """
 
 import fcntl
+import gc
 import os
 import re
 import shlex
@@ -171,6 +172,7 @@ def pytest_sessionstart(session):
 
 def pytest_collection_finish(session):
     """Prefect's server takes ten seconds to come up: the fast tests run meanwhile."""
+    gc.freeze()  # what has been imported stays: looking for garbage in it takes a tenth of all time
     is_needed = any("prefect_server" in item.fixturenames for item in session.items)
     if is_needed and not session.config.option.collectonly:
         start_prefect_server()
@@ -320,6 +322,17 @@ def same_environment():
     yield
     os.environ.clear()
     os.environ.update(before)
+    forget_flags_of_dbt()
+
+
+def forget_flags_of_dbt() -> None:
+    """Each start of dbt in a process adds its adapter's flags to this list once more.
+
+    It walks the stack for each of them: the 60th start would take two seconds longer.
+    """
+    if adapters := sys.modules.get("dbt.adapters.base.impl"):
+        flags = adapters.DEFAULT_BASE_BEHAVIOR_FLAGS
+        flags[:] = {flag["name"]: flag for flag in flags}.values()
 
 
 @pytest.fixture(scope="session")
@@ -572,10 +585,12 @@ def run_outside_transaction(settings: Settings, *statements: str) -> None:
 
 
 @pytest.fixture
-def database(postgres, monkeypatch) -> Settings:
-    """An empty database that the settings in the environment name."""
+def database(request, postgres, monkeypatch) -> Settings:
+    """A database that the settings in the environment name: empty, or as `january` has it."""
+    is_january = "january" in request.fixturenames
+    template = request.getfixturevalue("built_january").db if is_january else EMPTY
     settings = postgres.model_copy(update={"db": WAREHOUSE})
-    create_anew(settings)
+    create_anew(settings, template)
     monkeypatch.setenv("POSTGRES_DB", settings.db)
     return settings
 
@@ -712,6 +727,7 @@ def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
     where = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", target(settings)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSTGRES_DB", settings.db)
+        forget_flags_of_dbt()
         runner = dbtRunner(callbacks=[lambda event: said.append(event.info.msg)])
         variables = () if "--vars" in command else AS_THE_FLOWS
         result = runner.invoke([*shlex.split(command), *map(str, where), *variables, *QUIETLY])
@@ -731,10 +747,8 @@ def built_january(prefect_server) -> Settings:
 
 
 @pytest.fixture
-def january(warehouse, built_january) -> Settings:
-    """The test's warehouse has 1,000 rows of January, and they are built."""
-    point_to(warehouse)
-    create_anew(warehouse, template=built_january.db)
+def january(warehouse) -> Settings:
+    """The test's warehouse has 1,000 rows of January, and they are built: `database` copies it."""
     return warehouse
 
 

@@ -10,8 +10,11 @@ environment gives dbt alone the sessions below, and Prefect a home of this folde
 - Prefect's home is this folder's, so that two clones share nothing.
 - dbt finds the project's profile from whatever folder it is started in.
 - A database session means the same wherever it is opened, whatever the server's defaults are.
+- Python looks for garbage less often: Prefect and dbt make hundreds of thousands of objects that
+  stay, and a fifth of the time of their import goes into looking through them.
 """
 
+import gc
 import json
 import os
 from contextlib import suppress
@@ -98,6 +101,7 @@ def pin_sessions() -> None:
     os.environ["PGCLIENTENCODING"] = "UTF8"
 
 
+gc.set_threshold(10_000)  # Python's own is 700 new objects
 load_settings()
 pin_sessions()
 os.environ.setdefault("DBT_PROFILES_DIR", str(ROOT / "dbt_project"))

@@ -91,6 +91,9 @@ class TestEveryProgramOfTheEnvironment:
     def test_finds_the_project_from_any_folder(self):
         assert python("import flows.settings; print(flows.settings.ROOT)") == str(ROOT)
 
+    def test_looks_for_garbage_less_often_than_at_each_700th_object(self):
+        assert python("import gc; print(gc.get_threshold()[0])") == "10000"
+
     def test_opens_sessions_that_mean_the_same(self, postgres):
         code = (
             "import json, os, psycopg2\n"

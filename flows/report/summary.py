@@ -218,7 +218,10 @@ def summarise(
         logger.info(
             "%s %s%s: %s raw rows = %s trips + %s without passengers + %s rejected;"
             " %s malformed lines; %s warnings",
-            *(dataset, month, " (sample)" * is_sample, *(f"{count:,}" for count in counts)),
+            dataset,
+            month,
+            " (sample)" if is_sample else "",
+            *(f"{count:,}" for count in counts),
             extra=ONLY_LOG,  # the terminal shows the table
         )
     for warning in warnings:

@@ -206,7 +206,7 @@ def summarise(
         )
         warehouse = connection.engine.url
     these = of_these(accounting, asked)
-    has_changed = landed is None or any(month.load.seconds for month in landed)
+    has_changed = landed is None or any(month.load.is_new for month in landed)
     detail = {} if has_changed else ONLY_LOG
     logger.info(
         "pre: missing passenger count: %s (trips with a count of 0, which are left out)",

@@ -59,6 +59,11 @@ class Load:
     seconds: float = 0.0  # none where there was nothing to do
     remark: str | None = None  # what a person should know of it
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it has just been loaded; else the same content was there already."""
+        return self.seconds > 0
+
 
 @dataclass(frozen=True)
 class Landed:

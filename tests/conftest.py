@@ -147,9 +147,12 @@ SLOW_FIXTURES = {"prefect_server", "own_server", "new_copy", "start"}
 # keep a processor busy, so that one process's waiting is another one's time.
 LONGEST = (
     *("test_backfill", "test_build", "test_up_to_date", "test_serve", "test_readers"),
-    *("test_lost_runs", "test_faults", "test_interrupt", "test_other_peoples_things", "test_plan"),
-    *("test_warehouse", "test_elt", "test_eras", "test_load", "test_values", "test_odd_values"),
-    *("test_postgres", "test_report", "test_freshness", "test_alerts", "test_dev_target"),
+    *("test_lost_runs", "test_faults", "test_program", "test_interrupt", "test_warehouse"),
+    *("test_plan", "test_elt", "test_dev_target", "test_progress", "test_eras"),
+    *("test_other_peoples_things", "test_values", "test_alerts", "test_upgrade", "test_analyst"),
+    *("test_archive", "test_plain", "test_odd_values", "test_load", "test_known_faults"),
+    *("test_cli", "test_sample", "test_fifth_dataset", "test_report", "test_freshness"),
+    *("test_fetch", "test_postgres"),
 )
 
 

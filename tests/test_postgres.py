@@ -307,7 +307,7 @@ class TestAsRoot:
     pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user's server")
 
     def test_no_folder_above_the_data_or_the_programs_is_opened(
-        self, own_server, monkeypatch, tmp_path
+        self, request, own_server, monkeypatch, tmp_path
     ):
         """The project is in a home that others can't enter."""
         home = tmp_path / "home"
@@ -323,12 +323,12 @@ class TestAsRoot:
         assert folder.is_relative_to(tmp_path / "state")
         monkeypatch.setattr(embedded_postgres, "DATA_DIR", folder)
         embedded_postgres.programs.cache_clear()
+        request.addfinalizer(embedded_postgres.programs.cache_clear)  # whatever fails here
         try:
             assert ask(ensure_server(own_server), "select 1") == 1
             assert embedded_postgres.programs().is_relative_to(tmp_path / "state")
         finally:
             stop(folder)
-            embedded_postgres.programs.cache_clear()
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 

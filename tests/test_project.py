@@ -56,6 +56,14 @@ class TestSettings:
         found = set(re.findall(r"\$\{(POSTGRES_\w+):-(\w+)}", read("docker-compose.yml")))
         assert found == DEFAULTS.items() - {("POSTGRES_HOST", "localhost")}
 
+    def test_of_the_server_are_the_same_in_docker_compose_and_embedded(self):
+        command = yaml.safe_load(read("docker-compose.yml"))["services"]["postgres"]["command"]
+        its_own = {"unix_socket_directories", "password_encryption"}
+        embedded = embedded_postgres.SERVER_SETTINGS
+        assert dict(re.findall(r"-c (\w+)=(\S+)", command)) == {
+            name: value for name, value in embedded.items() if name not in its_own
+        }
+
 
 class TestDockerCompose:
     services = yaml.safe_load(read("docker-compose.yml"))["services"]

@@ -33,7 +33,7 @@ def edit(monkeypatch, tmp_path, warehouse):
         text = (project / path).read_text()
         assert old in text
         (project / path).write_text(text.replace(old, new, 1))
-        if path.startswith("macros"):
+        if path.startswith("macros") or path.endswith(".yml"):
             parsed.unlink(missing_ok=True)  # dbt_project.yml says why
 
     yield edit

@@ -345,7 +345,8 @@ def same_environment():
 def forget_flags_of_dbt() -> None:
     """Each start of dbt in a process adds its adapter's flags to this list once more.
 
-    It walks the stack for each of them: the 60th start would take two seconds longer.
+    It walks the stack for each of them: the 60th start would take two seconds longer
+    (https://github.com/dbt-labs/dbt-adapters/issues/2136).
     """
     if adapters := sys.modules.get("dbt.adapters.base.impl"):
         flags = adapters.DEFAULT_BASE_BEHAVIOR_FLAGS

@@ -5,17 +5,16 @@
 
 Each row of the results has been measured in turns with the first row of its part (A B C A B C …),
 since machines are noisy; what counts is the ratio of the medians. Peers that take a minute have
-fewer rounds. Needs some 10 GB on disk, in data/bench, and half an hour.
+fewer rounds. Needs some 10 GB on disk, in data/bench, and half an hour. Each part's figures are
+kept as soon as they are there: results.py.
 """
 
 import gzip
-import json
 import os
 import platform
 import shlex
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -69,6 +68,7 @@ from made_up import (  # noqa: E402
     write,
 )
 from prefect import flow  # noqa: E402
+from results import RESULTS, Measured, as_table, keep  # noqa: E402
 
 from flows.build import FAILED  # noqa: E402
 from flows.models.runner import dbt_on  # noqa: E402
@@ -112,10 +112,8 @@ TYPES = {  # as TLC's Parquet of 2021 has them
 }
 
 
-def in_turns(
-    ways: dict[str, Callable[[], float | None]], rounds: dict[str, int]
-) -> dict[str, float]:
-    """Run each way so many times, one after the other; return the medians in seconds.
+def in_turns(ways: dict[str, Callable[[], float | None]], rounds: dict[str, int]) -> Measured:
+    """Run each way so many times, one after the other; return the seconds of each.
 
     A way may return its own time; else that of the call counts.
     """
@@ -127,7 +125,7 @@ def in_turns(
                 own = way()
                 seconds[name].append(own or time.perf_counter() - began)
                 print(f"  {name}: {seconds[name][-1]:.2f}", file=sys.stderr, flush=True)
-    return {name: statistics.median(each) for name, each in seconds.items()}
+    return seconds
 
 
 def run_sql(*statements: str) -> None:
@@ -205,7 +203,7 @@ def make_parquet(month: Path, rows: int = ROWS) -> SourceFile:
     return verify(str(path), path)
 
 
-def measure_loads(file: SourceFile) -> dict[str, float]:
+def measure_loads(file: SourceFile) -> Measured:
     """(a) A month into the database, as text or, with the peers, as they do it."""
     ways = {
         COPY: partial(copy_with_psql, file.path),
@@ -215,7 +213,7 @@ def measure_loads(file: SourceFile) -> dict[str, float]:
     return in_turns(ways, {name: PEERS.get(name, 5) for name in ways})
 
 
-def measure_layouts(file: SourceFile) -> dict[str, float]:
+def measure_layouts(file: SourceFile) -> Measured:
     """Months as TLC once laid them out, against the same rows as plain CSV."""
     blank = with_line_ends(file.path, "blank_second_line", b"\n\r\n", b"\r\n")
     surplus = with_line_ends(file.path, "surplus_fields", b"\r\n", b",,\r\n")
@@ -227,7 +225,7 @@ def measure_layouts(file: SourceFile) -> dict[str, float]:
     return in_turns(ways, dict.fromkeys(ways, 5))
 
 
-def measure_parquet(file: SourceFile) -> dict[str, float]:
+def measure_parquet(file: SourceFile) -> Measured:
     """The same rows as Parquet, against those as CSV, and as others load Parquet."""
     parquet = make_parquet(file.path)
     ways = {
@@ -238,7 +236,7 @@ def measure_parquet(file: SourceFile) -> dict[str, float]:
     return in_turns(ways, dict.fromkeys(ways, 5))
 
 
-def measure_year(file: SourceFile) -> dict[str, float]:
+def measure_year(file: SourceFile) -> Measured:
     """(a) Twelve months of that size."""
 
     def ours() -> None:
@@ -289,7 +287,7 @@ def casts_and_measures() -> str:
     )
 
 
-def measure_transformation(file: SourceFile) -> dict[str, float]:
+def measure_transformation(file: SourceFile) -> Measured:
     """The trips' model, of a month that is new and of one that is replaced, against bare casts."""
     load(file, YELLOW, JANUARY)
     with dbt_on(SETTINGS.url) as dbt:
@@ -361,7 +359,7 @@ def in_a_process(function: str, path: Path) -> list[str | Path]:
     return [sys.executable, "-c", code, function, path]
 
 
-def measure_flows(file: SourceFile) -> dict[str, float]:
+def measure_flows(file: SourceFile) -> Measured:
     """(b) From a file to a table that analysts query."""
     url = URL.replace("postgresql:", "postgresql+psycopg2:")
     classic = [sys.executable, ROOT / "benchmarks" / "classic.py", file.path, url]
@@ -379,7 +377,7 @@ def measure_flows(file: SourceFile) -> dict[str, float]:
     )
 
 
-def measure_reload(file: SourceFile) -> dict[str, float]:
+def measure_reload(file: SourceFile) -> Measured:
     """(c) A month is loaded again, alone in the warehouse and as one of 24; and nothing to do."""
     path = file.path
     elt(path)
@@ -402,7 +400,7 @@ def measure_reload(file: SourceFile) -> dict[str, float]:
     }
 
 
-def measure_many_months(_: SourceFile) -> dict[str, float]:
+def measure_many_months(_: SourceFile) -> Measured:
     """(e) What does not depend on how many months there are: with 24 small ones, and with 800."""
     months = [date(2009 + number // 12, number % 12 + 1, 1) for number in range(200)]
     source = HOME / "small" / "{dataset}_tripdata_{month}.csv.gz"
@@ -441,7 +439,7 @@ def peak(command: list[str | Path]) -> float:
     return int(said.stdout) / 1_000
 
 
-def measure_memory(file: SourceFile) -> dict[str, float]:
+def measure_memory(file: SourceFile) -> Measured:
     """(d) Of a file and of one of ten times its size."""
     header, body = gzip.decompress(file.path.read_bytes()).split(b"\n", 1)
     tenfold = HOME / "yellow_tripdata_2021-01_tenfold.csv.gz"
@@ -451,23 +449,16 @@ def measure_memory(file: SourceFile) -> dict[str, float]:
             packed.write(body)
     del body
     files = {"1 x": file.path, "10 x": tenfold}
-    return {name: peak(elt_of(path, "--force")) for name, path in files.items()}
+    return {name: [peak(elt_of(path, "--force"))] for name, path in files.items()}
 
 
-def measure_row_group(file: SourceFile) -> dict[str, float]:
+def measure_row_group(file: SourceFile) -> Measured:
     """Of a month of Parquet, and of one with many rows in its one row group."""
     few, many = make_parquet(file.path).path, make_parquet(file.path, MANY_ROWS).path
     files = {f"{ROWS:,} rows": few, f"{MANY_ROWS:,} rows (at most 500)": many}
-    peaks = {name: peak(in_a_process("load_alone", path)) for name, path in files.items()}
+    peaks = {name: [peak(in_a_process("load_alone", path))] for name, path in files.items()}
     many.unlink()
     return peaks
-
-
-def table(part: dict[str, float], unit: str) -> str:
-    """A part of the results as Markdown, with ratios to its first row."""
-    first = next(iter(part.values()))
-    rows = [f"| {name} | {value:,.2f} | {value / first:.2f} |" for name, value in part.items()]
-    return "\n".join([f"| | {unit} | ratio |", "| --- | --- | --- |", *rows])
 
 
 def versions(python: Path, *packages: str) -> str:
@@ -493,6 +484,20 @@ PARTS = {  # what each measures, how, and in which unit
 }
 
 
+def machine() -> str:
+    """What it was measured on, and when."""
+    peers = HOME / "peers" / "bin" / "python"
+    packages = ("pandas", "polars", "dlt", "pyarrow", "adbc-driver-postgresql", "duckdb")
+    with connect(SETTINGS) as connection:
+        postgres = connection.exec_driver_sql("show server_version").scalar()
+    return (
+        f"{date.today():%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, PostgreSQL {postgres}, "
+        + versions(Path(sys.executable), "prefect", "dbt-core", "pandas")
+        + (f"; peers: {versions(peers, *packages)}" if peers.exists() else "")
+    )
+
+
 def main(words: list[str]) -> None:
     """Start the servers, measure some parts or all, and print it; draw it, if it is all."""
     if unknown := [word for word in words if word not in PARTS]:
@@ -505,7 +510,6 @@ def main(words: list[str]) -> None:
         stdout=(HOME / "prefect.log").open("w"),
         stderr=subprocess.STDOUT,
     )
-    parts = {}
     try:
         while not answers(os.environ["PREFECT_API_URL"]):
             time.sleep(0.5)
@@ -516,34 +520,18 @@ def main(words: list[str]) -> None:
             title, measure, unit = PARTS[word]
             print(title, file=sys.stderr, flush=True)
             empty_the_warehouse()
-            parts[title] = measure(file), unit
+            ways = measure(file)
+            keep(word, title, unit, machine(), ways)
+            print(as_table(title, unit, machine(), ways))
     finally:
         server.terminate()
         server.wait(30)
         embedded_postgres.stop(HOME / "postgres")
         shutil.rmtree(HOME / "postgres", ignore_errors=True)
 
-    said = [f"{ROWS:,} rows, {file.content_bytes / 1e6:.0f} MB of CSV; medians"]
-    said += [f"### {title}\n\n{table(*part)}" for title, part in parts.items()]
-    said += [
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
-        + versions(Path(sys.executable), "prefect", "dbt-core", "pandas")
-        + "; peers: "
-        + versions(
-            *(HOME / "peers" / "bin" / "python", "pandas", "polars", "dlt", "pyarrow"),
-            *("adbc-driver-postgresql", "duckdb"),
-        )
-    ]
-    results = "\n\n".join(said) + "\n"
-    print(results)
     if not words:
-        (HOME / "results.md").write_text(results)
-        seconds = {title: part for title, (part, _) in parts.items()}
-        (HOME / "results.json").write_text(json.dumps(seconds))
         draw = [HOME / "peers" / "bin" / "python", ROOT / "benchmarks" / "plot.py"]
-        subprocess.run(
-            [*draw, HOME / "results.json", ROOT / "benchmarks" / "loads.svg"], check=True
-        )
+        subprocess.run([*draw, RESULTS, ROOT / "benchmarks" / "loads.svg"], check=True)
 
 
 if __name__ == "__main__":

@@ -222,3 +222,13 @@ def test_no_data_is_in_the_repository_but_the_sample():
 def test_the_readme_names_only_make_targets_that_exist():
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
     assert set(re.findall(r"`?make ([a-z-]+)", read("README.md"))) - {"alone"} <= targets
+
+
+def test_the_page_about_speed_shows_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import results
+
+    parts = re.findall(r"^<!-- (?!end)(\w+) -->$", page := read("docs/speed.md"), flags=re.M)
+    assert parts
+    assert results.read().keys() >= set(parts)
+    assert results.filled(page) == page

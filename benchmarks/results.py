@@ -1,0 +1,47 @@
+"""What bench.py has measured: kept in results.json, shown in docs/speed.md.
+
+results.json has for each part its title, its unit, what it was measured on, and of each way all
+that was measured, in that order: {"part": {"title", "unit", "on", "ways": {way: [seconds, …]}}}.
+The page has the medians between the comments `<!-- part -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results.json")
+PAGE = RESULTS.parent.parent / "docs" / "speed.md"
+
+Measured = dict[str, list[float]]
+
+
+def keep(part: str, title: str, unit: str, on: str, ways: Measured) -> None:
+    """Put a part's figures in the place of those that are there, in the file and on the page."""
+    rounded = {way: [round(each, 3) for each in seconds] for way, seconds in ways.items()}
+    kept = read() | {part: {"title": title, "unit": unit, "on": on, "ways": rounded}}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    PAGE.write_text(filled(PAGE.read_text()))
+
+
+def read() -> dict[str, dict]:
+    """All parts."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def filled(page: str) -> str:
+    """A page with the newest tables."""
+    for part, measured in read().items():
+        table = f"<!-- {part} -->\n{as_table(**measured)}\n<!-- end -->"
+        page = re.sub(rf"<!-- {part} -->\n.*?<!-- end -->", lambda _, t=table: t, page, flags=re.S)
+    return page
+
+
+def as_table(title: str, unit: str, on: str, ways: Measured) -> str:
+    """A part as Markdown: medians, and their ratios to the first row's."""
+    first = statistics.median(next(iter(ways.values())))
+    rows = [f"| {title} | {unit} | ratio |", "| --- | --- | --- |"]
+    for way, seconds in ways.items():
+        median = statistics.median(seconds)
+        rows.append(f"| {way} | {median:,.2f} | {median / first:.2f} |")
+    return "\n".join([*rows, "", f"({on})"])

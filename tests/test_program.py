@@ -156,6 +156,23 @@ class TestCompletion:
             scripts[shell] = capsys.readouterr().out
         return scripts
 
+    def test_takes_nothing_of_prefect_which_takes_seconds(self):
+        asked = "import sys; from flows import program; program.completion('bash')"
+        result = subprocess.run(
+            [sys.executable, "-c", f"{asked}; print({{*sys.modules}}, file=sys.stderr)"],
+            capture_output=True,
+            text=True,
+        )
+        assert "complete -" in result.stdout
+        assert "'sqlalchemy'" in result.stderr
+        assert "'prefect'" not in result.stderr
+        assert "'pandas'" not in result.stderr
+
+    @pytest.mark.parametrize("name", program.WITHOUT_OPTIONS)
+    def test_leaves_out_no_option(self, name, monkeypatch, capsys):
+        app_of(name)(["--help"])
+        assert set(re.findall(r"--[a-z]+", capsys.readouterr().out)) <= {"--help"}
+
     def test_knows_each_command_and_its_options(self, script):
         for shell, text in script.items():
             for word in (*COMMANDS, "completion"):

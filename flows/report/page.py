@@ -8,7 +8,6 @@ import json
 import re
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from html import escape
 from itertools import groupby
@@ -25,7 +24,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import get_current_settings
 
-from flows.errors import RETRIES, PipelineError
+from flows.errors import RETRIES
 from flows.models.state import table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report import PAGE, PATH
@@ -67,32 +66,6 @@ def report() -> Path:
         )
     get_run_logger().info("report: %s", PAGE, extra=ONLY_LOG)
     return PAGE
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A page that is drawn."""
-
-    report: Path
-
-    def __str__(self) -> str:
-        """For the terminal."""
-        return f"Look at it:  {self.report}"
-
-
-def draw() -> Drawn:
-    """Draw the report of what is loaded and built, without a run.
-
-    Raises:
-        PipelineError: the warehouse does not answer, or nothing is built in it.
-    """
-    with connect(current_url()) as connection:
-        if connection.exec_driver_sql("select to_regclass('trip_accounting') is null").scalar():
-            raise PipelineError("nothing is built yet: `taxi run` loads a sample and builds")
-        connection.rollback()
-        found = read_facts(connection)
-    write(page(found, hash_of_what_it_is_made_of()))
-    return Drawn(PAGE)
 
 
 def hash_of_what_it_is_made_of() -> str:

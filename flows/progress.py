@@ -79,12 +79,12 @@ def bars(*columns: TextColumn | BarColumn | DownloadColumn | TransferSpeedColumn
 def reporting() -> Iterator[None]:
     """Go on, with a warning, if Prefect's server can't be reached.
 
-    What only tells about the work may not make it fail.
+    Reporting must never make a run fail.
     """
     try:
         yield
     except Exception as error:  # whatever it is
-        logger.warning("Prefect does not see all of this run: %s", explain(error))
+        logger.warning("Prefect can't be told how the run goes, which goes on: %s", explain(error))
 
 
 def show_own_log() -> None:

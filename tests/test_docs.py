@@ -35,7 +35,7 @@ NOT_RUN = {
     "cat >> .env": "test_serve.py and test_backfill.py set these variables for a worker",
     "ssh": "takes another machine",
     "docker": "the images can't be had; test_project.py runs the file's commands without them",
-    "pg_dump": "test_backup.py dumps and restores with the same options",
+    "pg_dump": "takes another server; the page says that it was not run",
     "pg_dumpall": "the same",
     "createdb": "the same",
     "pg_restore": "the same",

@@ -85,7 +85,7 @@ class TestHelp:
         (["rum"], "taxi has no command 'rum'. Did you mean run? See taxi --help"),
         (["run", "--nonsense"], "Unknown option: --nonsense. See --help"),
         (["build", "--nonsense"], "Unknown option: --nonsense. See --help"),
-        (["run", "yelow"], "'yelow' is not a dataset: choose of yellow, green, fhvhv, fhv, all"),
+        (["run", "yelow"], "'yelow' is not a dataset: choose from yellow, green, fhvhv, fhv, all"),
         (["ask", "nothing"], "'nothing' is not a question. `taxi ask` lists them"),
         (
             ["export", "trips", "--to", "trips.xls"],

@@ -336,7 +336,7 @@ def test_down_stops_everything_from_wherever_it_is_called(another):
     assert another.after_down.processes == []
     assert not another.after_down.is_up
     assert "PREFECT_API_URL" not in another.after_down.env
-    assert another.down_again.stdout == "Nothing was served\nPostgreSQL was not running\n"
+    assert another.down_again.stdout == "Prefect was not running\nPostgreSQL was not running\n"
 
 
 def test_a_worker_that_dies_is_one_clear_line_and_nothing_is_left_running(another):

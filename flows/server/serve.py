@@ -111,7 +111,7 @@ def stop() -> bool:
 
 def down() -> None:
     """Stop what `taxi up`, `taxi run` and `taxi serve` have started on this machine."""
-    print("Prefect's server and worker stopped" if stop() else "Nothing was served")
+    print("Prefect's server and worker stopped" if stop() else "Prefect was not running")
     if orphans := end_orphans():
         print(f"Prefect's temporary server of a run that was killed: {orphans} stopped")
     is_stopped = embedded.stop(embedded.DATA_DIR)

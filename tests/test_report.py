@@ -13,6 +13,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 from conftest import (
     administrator,
@@ -479,6 +480,18 @@ def test_a_single_day_is_a_chart(facts):
 )
 def test_an_axis_has_a_few_round_numbers(numbers, marks):
     assert tick_marks(*numbers) == marks
+
+
+def test_more_than_a_year_of_months_are_folded_below_their_sum(facts):
+    [one] = [facts.months_loaded.iloc[[0]]]
+    months = [date(2020 + number // 12, number % 12 + 1, 1) for number in range(2, 15)]
+    for shown, is_folded in ((months, True), (months[1:], False)):
+        rows = pd.concat([one.assign(source_month=month) for month in shown], ignore_index=True)
+        content = report.page([replace(facts, months_loaded=rows)], "")
+        before, _, after = figures_of(content)["yellow-months"].partition("<details")
+        assert "All months" in before
+        assert ("June 2020" in before) is not is_folded
+        assert ("June 2020" in after) is is_folded
 
 
 def test_the_terminal_says_where_the_page_is(facts, built):

@@ -21,6 +21,7 @@ from dbt.cli.main import cli as dbt
 from prefect.flows import load_flow_from_entrypoint
 from sqlalchemy import text
 
+from flows import cli
 from flows.errors import UsageError
 from flows.program import COMMANDS, app_of, completion
 from flows.server.deploy import HERE
@@ -50,6 +51,13 @@ NOT_RUN = {
 OTHERS_SQL = {"install postgres;": "DuckDB's", "quantileExactInclusive": "ClickHouse's"}
 # Options that are of no command of ours: psql's and pg_restore's, and one that dbt has not yet.
 OTHERS_OPTIONS = {"--csv", "--no-owner", "--no-privileges", "--use-v2-parser"}
+
+
+@pytest.fixture(autouse=True)
+def words(monkeypatch):
+    """Those of the command line, and what it calls itself, are as they were after each test."""
+    monkeypatch.setattr(sys, "argv", ["taxi"])
+    monkeypatch.setattr(cli, "called", None)
 
 
 class Block(NamedTuple):

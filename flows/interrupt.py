@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 MESSAGE = (
-    "interrupted: what is loaded and built so far is kept, and what was in work stays as it was; "
-    "run again to go on"
+    "interrupted: finished months are kept, and unfinished ones are as they were before; run again "
+    "to go on"
 )
 STARTED_BY = "NYC_TAXI_RUN"  # in the environment of a temporary server: its run's process id
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

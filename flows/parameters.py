@@ -104,7 +104,7 @@ def choice(names: Iterable[str]) -> Any:
 
     def check(name: str) -> str:
         if name not in choices:
-            raise UsageError(f"{shorten(name)!r} is not a dataset: choose of {', '.join(names)}")
+            raise UsageError(f"{shorten(name)!r} is not a dataset: choose from {', '.join(names)}")
         return name
 
     return Annotated[str, AfterValidator(check), Field(json_schema_extra={"enum": choices})]
@@ -120,9 +120,8 @@ def check_datasets(words: str) -> str:
     for name in names or [words]:
         if name not in (*DATASETS, ALL):
             hint = ". Months come after --months" if re.match(rf"2|{LATEST}", name) else ""
-            raise UsageError(
-                f"{shorten(name)!r} is not a dataset: choose of {', '.join((*DATASETS, ALL))}{hint}"
-            )
+            there_are = ", ".join((*DATASETS, ALL))
+            raise UsageError(f"{shorten(name)!r} is not a dataset: choose from {there_are}{hint}")
     return words
 
 

@@ -178,7 +178,7 @@ def show(request: Request, as_json: bool) -> tuple[str, int]:
     if as_json:
         rows = [{**asdict(one), "month": f"{one.month:%Y-%m}"} for one in planned]
         return json.dumps({"months": rows, **total}), total["no_answer"]
-    headers = ("dataset", "month", "is", "size", "rows loaded", "from")
+    headers = ("dataset", "month", "status", "size", "rows loaded", "from")
     sides = ("left", "left", "left", "right", "right", "left")
     sources = [pattern_of(one) for one in planned]
     numbers = {source: number for number, source in enumerate(dict.fromkeys(sources), 1)}

@@ -41,7 +41,7 @@ COMMANDS = {
     "status": Command("flows.status:status", "Show what is up, loaded, failed and scheduled."),
     "ask": Command("flows.ask:ask", "Answer one of the questions in dbt_project/analyses."),
     "export": Command("flows.export:export", "Write a table or a query as Parquet or CSV."),
-    "report": Command("flows.report.page:draw", "Draw the report of what is loaded."),
+    "report": Command("flows.report.alone:draw", "Draw the report of what is loaded."),
     "psql": Command("flows.warehouse.local_server:psql", "Open psql on the warehouse."),
     "analyst": Command("flows.warehouse.roles:analyst", "Make a login that reads the tables."),
     "up": Command("flows.warehouse.local_server:up", "Start PostgreSQL, if none answers."),
@@ -54,6 +54,9 @@ COMMANDS = {
     "docs": Command("flows.models.docs:show", "Show the documentation of the tables."),
     "delete-data": Command("flows.warehouse.local_server:delete", "Delete the loaded months."),
 }
+# But for --help. Prefect's server takes seconds to import, and a shell may ask for the completion
+# when it starts.
+WITHOUT_OPTIONS = ("serve", "down")
 Shell = Literal["bash", "zsh", "fish"]
 
 
@@ -108,8 +111,9 @@ def completion(shell: Shell, /) -> None:
             ~/.config/fish/completions/taxi.fish, zsh for _taxi in the folders of $fpath.
     """
     app = cli.new_app(NAME, help=ABOUT)
-    for name in COMMANDS:
-        app.command(app_of(name))
+    for name, command in COMMANDS.items():
+        is_alone = name in WITHOUT_OPTIONS
+        app.command(cli.new_app(name, help=command.about) if is_alone else app_of(name))
     app.command(completion)
     print(app.generate_completion(shell=shell))
 

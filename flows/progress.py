@@ -8,7 +8,6 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -36,6 +35,9 @@ def progress(what: str, total: int) -> Iterator[Advance]:
 
     Prefect learns of it from a thread: a server that is slow or away does not hold up the job.
     """
+    # Not at the top: `taxi status` and the completion take nothing of Prefect, which takes seconds.
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
     share, is_over = 0.0, threading.Event()
 
     def report() -> None:
@@ -77,12 +79,12 @@ def bars(*columns: TextColumn | BarColumn | DownloadColumn | TransferSpeedColumn
 def reporting() -> Iterator[None]:
     """Go on, with a warning, if Prefect's server can't be reached.
 
-    What only tells about the work may not make it fail.
+    Reporting must never make a run fail.
     """
     try:
         yield
     except Exception as error:  # whatever it is
-        logger.warning("Prefect does not see all of this run: %s", explain(error))
+        logger.warning("Prefect can't be told how the run goes, which goes on: %s", explain(error))
 
 
 def show_own_log() -> None:

@@ -44,6 +44,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from flows.build import build
 from flows.errors import PipelineError, UsageError, log_each_failure_once
+from flows.models.docs import hide_tests
 from flows.models.failures import months_of_failing_rows, names_of
 from flows.models.runner import TARGETS, one_build_at_a_time
 from flows.models.state import is_up_to_date
@@ -653,6 +654,17 @@ def test_the_documentation_site_knows_every_model(compiled):
     models = {name for name in manifest["nodes"] if name.startswith(("model.", "seed."))}
     assert models <= set(catalog["nodes"])
     assert set(manifest["exposures"]) == {"exposure.nyc_taxi.report"}
+    groups = {manifest["nodes"][name]["group"] for name in models}
+    assert groups == {"trips", "demand", "audit", "staging", "dictionary"}
+
+
+def test_the_documentation_sites_lineage_begins_without_the_tests(compiled, tmp_path):
+    page = tmp_path / "index.html"
+    shutil.copy(compiled.parents[1] / "index.html", page)
+    hide_tests(page)
+    selected, *_ = re.findall(r"tags:\[null\],resource_types:(\[[^]]*\])", page.read_text())
+    assert {"model", "seed", "source", "exposure"} <= {*json.loads(selected)}
+    assert {"test", "unit_test"}.isdisjoint(json.loads(selected))
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")

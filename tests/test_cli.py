@@ -68,7 +68,7 @@ WRONG = [
     (["--months"], "Parameter --months requires an argument. See --help"),
     (
         ["2021-01"],
-        "'2021-01' is not a dataset: choose of yellow, green, fhvhv, fhv, all. "
+        "'2021-01' is not a dataset: choose from yellow, green, fhvhv, fhv, all. "
         "Months come after --months",
     ),
     (
@@ -82,11 +82,11 @@ WRONG = [
     (["--months", "2021-01..2098-02"], "2098-02 is in the future"),
     (
         ["--datasets", "red"],
-        "'red' is not a dataset: choose of yellow, green, fhvhv, fhv, all",
+        "'red' is not a dataset: choose from yellow, green, fhvhv, fhv, all",
     ),
     (
         ["--datasets", "green", "--months", "2013-07"],
-        "2013-07 is before 2013-08, the first month that there is",
+        "2013-07 is before 2013-08, the first month published",
     ),
     (
         ["--datasets", "all", "--source", "{month}.csv"],
@@ -102,7 +102,7 @@ WRONG = [
     ),
     (
         ["--source", "sample", "--months", "2021-01"],
-        "There is no sample of yellow trips of 2021-01: choose of 2020-01..2020-12",
+        "There is no sample of yellow trips of 2021-01: choose from 2020-01..2020-12",
     ),
     (
         ["--limits.malformed-share", "7"],
@@ -137,7 +137,7 @@ def test_what_is_wrong_with_a_word_is_one_line(words, line):
         (["--months", "2021-13"], "'2021-13' is not a month: write it as YYYY-MM, from 2009-01 on"),
         (
             ["--months", "2021-01", "--source", "sample"],
-            "There is no sample of yellow trips of 2021-01: choose of 2020-01..2020-12",
+            "There is no sample of yellow trips of 2021-01: choose from 2020-01..2020-12",
         ),
     ],
 )

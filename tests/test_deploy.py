@@ -82,6 +82,8 @@ def test_the_monthly_run_is_scheduled(api, home):
     [
         ({"gigabites": 1}, "'gigabites' was unexpected"),
         ({"gigabytes": "all"}, "'all' is not of type 'number'"),
+        ({"gigabytes": 0}, "0 is less than or equal to the minimum of 0"),
+        ({"rejected_share": 2}, "2 is greater than the maximum of 1"),
     ],
 )
 def test_a_misspelt_limit_is_refused_before_a_run_begins(deployed, http, limits, why):
@@ -89,6 +91,32 @@ def test_a_misspelt_limit_is_refused_before_a_run_begins(deployed, http, limits,
     answer = http.post(path, json={"parameters": {"limits": limits}})
     assert answer.status_code == 409
     assert why in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"months": "2021-13"},
+        {"months": "January"},
+        {"month": "2021-01-02"},
+        {"datasets": "yellow red"},
+        {"dataset": "all"},
+        {"look_back": 0},
+        {"table_name": "My Trips"},
+        {"full_refresh": "perhaps"},
+    ],
+    ids=str,
+)
+def test_a_form_with_a_wrong_value_is_refused_before_a_run_begins(deployed, http, name, wrong):
+    [parameter] = wrong
+    if parameter not in FLOWS[name].parameters.properties:
+        return  # the form has no such field
+    given = {"months": {"months": "2021-01"}, "month": {"month": "2021-01"}}
+    required = {k: v for field in FLOWS[name].parameters.required for k, v in given[field].items()}
+    path = f"/deployments/{deployed[name]['id']}/create_flow_run"
+    answer = http.post(path, json={"parameters": required | wrong})
+    assert answer.status_code == 409, answer.text
 
 
 def test_each_worker_says_where_the_project_is_on_its_machine(deployed):

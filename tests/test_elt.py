@@ -126,6 +126,11 @@ def test_in_prefects_pages_names_say_the_month_and_each_model_and_test_is_a_task
     assert "yellow 2020-02..2020-04: a sample, one trip in 640, drawn at random" in about
     assert '"stage": "load yellow 2020-03", "seconds": ' in data["stages"]
     assert data["report"].startswith("# Yellow taxis, February to April 2020, one trip in 640\n")
+    [summary, _] = [artifact for artifact in artifacts if artifact["key"] == "summary"]
+    assert summary["task_run_id"] is None  # a run's page shows its own before those of its tasks
+    assert re.search(r"\| yellow +\| 2020-03 +\| +4,695 \| +4,606 \| +89 \| +0 \|", summary["data"])
+    assert summary["data"].index("report.html") < summary["data"].index("What became of the rows")
+    assert "## Health\n\nNo warning: " in summary["data"]
     progress = [artifact["data"] for artifact in artifacts if artifact["type"] == "progress"]
     assert progress == [100.0] * 3  # of loads; samples need no download, the second run no load
 

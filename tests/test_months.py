@@ -83,7 +83,7 @@ def test_a_file_without_a_month_in_its_name_needs_one():
         ("2021-01..2026-02", None, "2026-02 is in the future"),
         ("2021-02..2021-01", None, "the range ends before it begins"),
         ("2021-01 2021-02", "http://host/trips.csv", "one file for several months"),
-        ("2021-01", "sample", "no sample of yellow trips of 2021-01: choose of 2020-01..2020-12"),
+        ("2021-01", "sample", "no sample of yellow trips of 2021-01: choose from 2020-01..2020-12"),
         ("2020-11..2021-02", "sample", "There is no sample of yellow trips of 2021-01"),
         ("latest", "sample", "There is no sample of yellow trips of 2024-10"),
         *((text, source, "is not a month") for text in HOSTILE for source in (None, "sample")),

@@ -85,7 +85,7 @@ class TestHelp:
         (["rum"], "taxi has no command 'rum'. Did you mean run? See taxi --help"),
         (["run", "--nonsense"], "Unknown option: --nonsense. See --help"),
         (["build", "--nonsense"], "Unknown option: --nonsense. See --help"),
-        (["run", "yelow"], "'yelow' is not a dataset: choose of yellow, green, fhvhv, fhv, all"),
+        (["run", "yelow"], "'yelow' is not a dataset: choose from yellow, green, fhvhv, fhv, all"),
         (["ask", "nothing"], "'nothing' is not a question. `taxi ask` lists them"),
         (
             ["export", "trips", "--to", "trips.xls"],
@@ -155,6 +155,23 @@ class TestCompletion:
             program.completion(shell)
             scripts[shell] = capsys.readouterr().out
         return scripts
+
+    def test_takes_nothing_of_prefect_which_takes_seconds(self):
+        asked = "import sys; from flows import program; program.completion('bash')"
+        result = subprocess.run(
+            [sys.executable, "-c", f"{asked}; print({{*sys.modules}}, file=sys.stderr)"],
+            capture_output=True,
+            text=True,
+        )
+        assert "complete -" in result.stdout
+        assert "'sqlalchemy'" in result.stderr
+        assert "'prefect'" not in result.stderr
+        assert "'pandas'" not in result.stderr
+
+    @pytest.mark.parametrize("name", program.WITHOUT_OPTIONS)
+    def test_leaves_out_no_option(self, name, monkeypatch, capsys):
+        app_of(name)(["--help"])
+        assert set(re.findall(r"--[a-z]+", capsys.readouterr().out)) <= {"--help"}
 
     def test_knows_each_command_and_its_options(self, script):
         for shell, text in script.items():

@@ -41,9 +41,10 @@ def test_a_server_that_is_away_is_one_line_and_no_more(unused_port, caplog):
     with temporary_settings(away), progress("job", 100) as advance:
         for done in range(100):
             advance(done)
-    lines = [r.getMessage() for r in caplog.records if "does not see" in r.getMessage()]
+    lines = [r.getMessage() for r in caplog.records if "can't be told" in r.getMessage()]
     assert lines == [
-        "Prefect does not see all of this run: Prefect's server does not answer (ConnectError)"
+        "Prefect can't be told how the run goes, which goes on: "
+        "Prefect's server does not answer (ConnectError)"
     ]
 
 

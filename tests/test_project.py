@@ -100,7 +100,7 @@ class TestDockerCompose:
         python = '"%(ENV_TAXI_PYTHON)s"'
         assert supervisor["program:worker"]["command"] == worker.replace("python", python)
         server = self.services["prefect"]["command"]
-        assert supervisor["program:server"]["command"] == f"{python} -m {server}"
+        assert supervisor["program:server"]["command"] == server.replace("python", python)
 
     def test_its_programs_have_the_secrets_that_it_has_made(self, tmp_path):
         """The scripts of the containers, run on this machine."""

@@ -13,6 +13,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 from conftest import (
     administrator,
@@ -323,14 +324,14 @@ def cells(row: str) -> list[str]:
 @pytest.fixture
 def artifact(page, api, folder) -> str:
     reports = api("artifacts", artifacts={"key": {"any_": ["report"]}}, limit=200)
-    [data] = [found["data"] for found in reports if folder.as_uri() in found["data"]]
+    [data] = [found["data"] for found in reports if str(folder) in found["data"]]
     return data
 
 
-def test_the_artifact_has_the_tables_and_a_link_to_the_page(artifact, folder):
+def test_the_artifact_has_the_tables_and_says_where_the_page_is(artifact, folder):
     rows = [cells(line) for line in artifact.splitlines() if line.startswith("|")]
     assert ["All months", "5,000"] in [row[:2] for row in rows]
-    assert f"]({(folder / 'report.html').as_uri()})" in artifact
+    assert f"The page with the charts is `{folder / 'report.html'}` on " in artifact
     assert "<script>" not in artifact
     assert "&lt;script&gt;alert('zone')&lt;/script&gt; \\| &amp;" in artifact
 
@@ -479,6 +480,18 @@ def test_a_single_day_is_a_chart(facts):
 )
 def test_an_axis_has_a_few_round_numbers(numbers, marks):
     assert tick_marks(*numbers) == marks
+
+
+def test_more_than_a_year_of_months_are_folded_below_their_sum(facts):
+    [one] = [facts.months_loaded.iloc[[0]]]
+    months = [date(2020 + number // 12, number % 12 + 1, 1) for number in range(2, 15)]
+    for shown, is_folded in ((months, True), (months[1:], False)):
+        rows = pd.concat([one.assign(source_month=month) for month in shown], ignore_index=True)
+        content = report.page([replace(facts, months_loaded=rows)], "")
+        before, _, after = figures_of(content)["yellow-months"].partition("<details")
+        assert "All months" in before
+        assert ("June 2020" in before) is not is_folded
+        assert ("June 2020" in after) is is_folded
 
 
 def test_the_terminal_says_where_the_page_is(facts, built):

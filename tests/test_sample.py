@@ -142,7 +142,7 @@ def test_another_month_than_it_has_is_one_clear_line():
     with pytest.raises(UsageError) as refusal:
         sample_file("yellow", date(2021, 1, 1))
     assert str(refusal.value) == (
-        "There is no sample of yellow trips of 2021-01: choose of 2020-01..2020-12"
+        "There is no sample of yellow trips of 2021-01: choose from 2020-01..2020-12"
     )
 
 

@@ -23,8 +23,11 @@ import psutil
 import pytest
 from conftest import HOME, OWN, TESTS, free_port, log_in, run_query, wait_until
 from dotenv import dotenv_values
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from flows.errors import PipelineError
+from flows.report import page
+from flows.server.serve import COMMANDS
 from flows.settings import ROOT, Settings
 
 pytestmark = pytest.mark.timeout(900)  # two servers at once, on a busy machine
@@ -88,7 +91,7 @@ class Copy:
         [found] = [
             process
             for process in self.processes()
-            if f"prefect {program} start" in " ".join(process.cmdline())
+            if re.search(COMMANDS[program], " ".join(process.cmdline()))
         ]
         return found
 
@@ -251,6 +254,60 @@ def test_the_pages_call_the_server_that_they_come_from(served):
     assert settings["api_url"] == "/api"
 
 
+@pytest.fixture
+def drawn(served, monkeypatch):
+    """A report in the served copy's folder; returns its address on Prefect's server."""
+    path = served.folder / "data" / "report.html"
+    path.write_text("<!doctype html><title>Trips</title>")
+    monkeypatch.setattr(page, "PAGE", path)
+    yield f"http://127.0.0.1:{served.port}/report"
+    path.unlink(missing_ok=True)
+
+
+def test_the_report_is_beside_the_pages_for_whoever_has_their_credential(drawn, http):
+    answer = httpx.get(drawn, auth=http.auth)
+    assert (answer.status_code, answer.content) == (200, page.PAGE.read_bytes())
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    # Its scripts don't reach the credential, which the pages keep in the browser.
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert "allow-same-origin" not in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("auth", [None, ("admin", "wrong"), ("admin", "")])
+def test_a_browser_without_the_credential_is_asked_for_it(drawn, auth):
+    answer = httpx.get(drawn, auth=auth)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic realm=")
+    assert "Trips" not in answer.text
+
+
+def test_nothing_but_the_report_is_served_of_its_folder(drawn, http):
+    (page.PAGE.parent / "beside.html").write_text("secret")
+    for path in ("/../.env", "/beside.html", "/../beside.html", "?page=../.env", "/%2e%2e/.env"):
+        answer = httpx.get(f"{drawn}{path}", auth=http.auth)
+        assert "secret" not in answer.text
+        assert "POSTGRES_PASSWORD" not in answer.text
+    page.PAGE.unlink()
+    answer = httpx.get(drawn, auth=http.auth)
+    assert (answer.status_code, answer.text[:6]) == (404, "No run")
+
+
+def test_an_artifact_links_to_the_report_where_the_server_shows_it(drawn, served, tmp_path):
+    credential = served.env["PREFECT_API_AUTH_STRING"]
+    api = {PREFECT_API_URL: served.api, PREFECT_API_AUTH_STRING: credential}
+    with temporary_settings(api):
+        assert page.link_to_page() == "[The page with the charts](/report)"
+    on_this_machine = f"The page with the charts is `{page.PAGE}` on {socket.gethostname()}."
+    elsewhere = tmp_path / "report.html"
+    for other in (api | {PREFECT_API_AUTH_STRING: "admin:wrong"}, {PREFECT_API_URL: None}):
+        with temporary_settings(other):
+            assert page.link_to_page() == on_this_machine
+    elsewhere.write_text("another machine's")
+    with temporary_settings(api), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "PAGE", elsewhere)
+        assert str(elsewhere) in page.link_to_page()
+
+
 def test_two_copies_that_are_served_share_nothing(two_served, another):
     one, other = two_served
     secret = ("PREFECT_API_AUTH_STRING", "POSTGRES_PASSWORD", "POSTGRES_PREFECT_PASSWORD")
@@ -279,7 +336,7 @@ def test_down_stops_everything_from_wherever_it_is_called(another):
     assert another.after_down.processes == []
     assert not another.after_down.is_up
     assert "PREFECT_API_URL" not in another.after_down.env
-    assert another.down_again.stdout == "Nothing was served\nPostgreSQL was not running\n"
+    assert another.down_again.stdout == "Prefect was not running\nPostgreSQL was not running\n"
 
 
 def test_a_worker_that_dies_is_one_clear_line_and_nothing_is_left_running(another):

@@ -157,6 +157,48 @@ def test_an_upgrade_forgets_nothing_that_has_been_loaded_or_built(new_database):
         assert run_query(database, f"select * from bookkeeping.{table}") == rows
 
 
+NAMES = """
+    select named.relname, pg_relation_filenode(indexrelid)
+    from pg_index inner join pg_class as named on indexrelid = named.oid
+    where indrelid = any(array['fhv_trips', 'trip_months.fhv_trips_2021_01']::regclass[])
+    order by 1
+"""
+
+
+def test_indexes_with_names_that_say_nothing_get_others_without_being_written(new_database):
+    """As dbt and the months' tables called them before, beside one of somebody else's."""
+    database = new_database()
+    prepare_database(database)
+    run_query(
+        database,
+        """
+        create table fhv_trips (
+            trip_id bigint, source_month date, primary key (trip_id, source_month)
+        ) partition by list (source_month);
+        comment on table fhv_trips is '(nyc-taxi-elt)';
+        create index "56d0617b61488449765b30c66d539c0b" on fhv_trips using brin (trip_id);
+        create table trip_months.new_9ebe51c2_4 (like fhv_trips including all);
+        alter table trip_months.new_9ebe51c2_4 rename to fhv_trips_2021_01;
+        alter table fhv_trips
+        attach partition trip_months.fhv_trips_2021_01 for values in ('2021-01-01');
+        create index my_index on trip_months.fhv_trips_2021_01 (source_month);
+        comment on table raw.migrations is 'version 9 (nyc-taxi-elt)'
+        """,
+    )
+    before = dict(run_query(database, NAMES))
+    assert {"new_9ebe51c2_4_pkey", "new_9ebe51c2_4_trip_id_idx", "my_index"} <= before.keys()
+    prepare_database(database)
+    after = dict(run_query(database, NAMES))
+    assert sorted(after) == [
+        "fhv_trips_2021_01_pkey",
+        "fhv_trips_2021_01_trip_id_idx",
+        "fhv_trips_pkey",
+        "fhv_trips_trip_id_idx",
+        "my_index",
+    ]
+    assert sorted(map(str, after.values())) == sorted(map(str, before.values()))
+
+
 @pytest.mark.parametrize("begin", ["", BEFORE_MIGRATIONS], ids=["empty", "version 2"])
 def test_of_runs_that_begin_at_once_one_does_the_migrations(new_database, begin):
     database = new_database()

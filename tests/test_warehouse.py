@@ -232,6 +232,28 @@ def dbt_debug(settings: Settings) -> tuple[int, str]:
     return result.returncode, " ".join(result.stdout.split())
 
 
+def test_names_of_indexes_and_constraints_say_what_they_are_of(built):
+    """They are what a person reads in psql's \\d."""
+    # A long list of columns is cut, as PostgreSQL does it.
+    names = """
+        select relation.relname, named.relname
+        from pg_index
+        inner join pg_class as named on indexrelid = named.oid
+        inner join pg_class as relation on indrelid = relation.oid
+        where relation.relnamespace::regnamespace::text = any(%(schemas)s)
+        union all
+        select relation.relname, conname
+        from pg_constraint inner join pg_class as relation on conrelid = relation.oid
+        where contype = 'n' and relation.relnamespace::regnamespace::text = any(%(schemas)s)
+    """
+    schemas = ["public", "raw", "trip_months", "bookkeeping"]
+    with connect(built) as connection:
+        found = connection.exec_driver_sql(names, {"schemas": schemas}).all()
+    assert ("yellow_taxi_trips", "yellow_taxi_trips_pickup_datetime_idx") in found
+    assert ("yellow_taxi_trips_2021_01", "yellow_taxi_trips_2021_01_pkey") in found
+    assert {name for table, name in found if not name.startswith(f"{table}_")} == set()
+
+
 class TestLocks:
     """A question about all months locks each of them: that there is room is seen to beforehand."""
 

@@ -223,6 +223,14 @@
 {% endmacro %}
 
 
+{#- Without dbt's name for an index, a hash: PostgreSQL calls it after the table and its columns. -#}
+{% macro postgres__get_create_index_sql(relation, index_dict) -%}
+    {%- set index = adapter.parse_index(index_dict) -%}
+    create {{ 'unique ' if index.unique }}index on {{ relation }}
+    using {{ index.type or 'btree' }} ({{ index.columns | join(', ') }})
+{%- endmacro %}
+
+
 {#-
     PostgreSQL's planner takes a whole table's rows as too dear to pass between processes. Casting
     them costs far more, so here it is told that they are free. And it has no statistics of a month

@@ -6,7 +6,8 @@ All that the page shows is in it, so that it opens without a network.
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+import socket
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from html import escape
 from itertools import groupby
@@ -15,24 +16,34 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.settings import get_current_settings
 
-from flows.errors import RETRIES, PipelineError
+from flows.errors import RETRIES
 from flows.models.state import table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
+from flows.report import PAGE, PATH
 from flows.report.charts import HEIGHT, HeatMap, days_chart, heat_map
 from flows.report.facts import Facts, read_facts
 from flows.report.formatting import count, dollars, few, hour_of, part, percent
-from flows.settings import DATA
 from flows.warehouse.connection import address, connect, current_url
 
-PAGE = DATA / "report.html"
 # Columns of the tables; others are numbers.
-OF_TEXT = {"Month", "Name", "Supplied by", "What is wrong", "What is done", "Fault"}
+OF_TEXT = {
+    "dataset",
+    "month",
+    "Month",
+    "Name",
+    "Supplied by",
+    "What is wrong",
+    "What is done",
+    "Fault",
+}
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, **RETRIES)
@@ -55,32 +66,6 @@ def report() -> Path:
         )
     get_run_logger().info("report: %s", PAGE, extra=ONLY_LOG)
     return PAGE
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A page that is drawn."""
-
-    report: Path
-
-    def __str__(self) -> str:
-        """For the terminal."""
-        return f"Look at it:  {self.report}"
-
-
-def draw() -> Drawn:
-    """Draw the report of what is loaded and built, without a run.
-
-    Raises:
-        PipelineError: the warehouse does not answer, or nothing is built in it.
-    """
-    with connect(current_url()) as connection:
-        if connection.exec_driver_sql("select to_regclass('trip_accounting') is null").scalar():
-            raise PipelineError("nothing is built yet: `taxi run` loads a sample and builds")
-        connection.rollback()
-        found = read_facts(connection)
-    write(page(found, hash_of_what_it_is_made_of()))
-    return Drawn(PAGE)
 
 
 def hash_of_what_it_is_made_of() -> str:
@@ -238,8 +223,22 @@ def title_of(found: list[Facts]) -> str:
 
 def markdown(found: list[Facts]) -> str:
     """The tables for the artifact."""
-    link = f"[The page with the charts]({PAGE.as_uri()})"
-    return "\n\n".join([f"# {title_of(found)}", link, *map(markdown_of, found)])
+    return "\n\n".join([f"# {title_of(found)}", link_to_page(), *map(markdown_of, found)])
+
+
+def link_to_page() -> str:
+    """What leads to the page, as Markdown: a link, if Prefect's server shows it, or else its path.
+
+    Another machine's server does not show it, nor does one that is not `make serve`'s.
+    """
+    api = get_current_settings().api
+    if api.url:
+        auth = api.auth_string.get_secret_value().partition(":")[::2] if api.auth_string else None
+        with suppress(httpx.HTTPError, FileNotFoundError):
+            shown = httpx.get(f"{api.url.removesuffix('/api')}{PATH}", auth=auth, timeout=5)
+            if shown.content == PAGE.read_bytes():
+                return f"[The page with the charts]({PATH})"
+    return f"The page with the charts is `{PAGE}` on {socket.gethostname()}."
 
 
 def markdown_of(facts: Facts) -> str:

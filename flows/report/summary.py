@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 from prefect import State, get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 from sqlalchemy import URL, text
@@ -18,7 +18,7 @@ from flows.errors import RETRIES, fill, first_line
 from flows.models.state import Build, table_of, trips_table
 from flows.progress import ONLY_LOG, reporting
 from flows.report.formatting import about_sample
-from flows.report.page import report
+from flows.report.page import link_to_page, markdown_table, report
 from flows.tlc.datasets import DatasetMonth
 from flows.tlc.months import read_month, spans_of
 from flows.warehouse.connection import address, connect, psql_command
@@ -81,12 +81,7 @@ class Summary:
         if not self.has_changed:
             return "\n".join(look)
         shown = of_these(self.accounting, self.asked)
-        counts = shown.drop(columns=["is_sample", "sampled_one_in"])
-        counts = counts.set_index(["dataset", "month"]).map("{:,}".format).reset_index()
-        counts.columns = [
-            name.replace("_trips", "").replace("_lines", "").replace("_", " ")
-            for name in counts.columns
-        ]
+        counts = counts_of(shown)
         others = len(self.accounting) - len(shown)
         return "\n".join(
             [
@@ -105,6 +100,22 @@ class Summary:
             ]
         )
 
+    def as_markdown(self) -> str:
+        """For the run's page in Prefect: what became of its months, and what is odd about them."""
+        shown = of_these(self.accounting, self.asked) if self.asked else self.accounting
+        odd = [f"- {line}" for line in (*self.warnings, *self.remarks)]
+        return "\n\n".join(
+            [
+                *([link_to_page()] if self.report else []),
+                "## What became of the rows",
+                markdown_table(counts_of(shown)),
+                *lines_about_samples(shown),
+                "## Health",
+                "\n".join(odd)
+                or "No warning: these months are like the months before them, if there are any.",
+            ]
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """For scripts: all of it, in types that JSON has."""
         return {
@@ -116,6 +127,17 @@ class Summary:
             "accounting": records(self.accounting),
             "stages": [asdict(stage) for stage in self.stages],
         }
+
+
+def counts_of(accounting: pd.DataFrame) -> pd.DataFrame:
+    """The counts of some months, as text, with titles that fit a terminal."""
+    counts = accounting.drop(columns=["is_sample", "sampled_one_in"])
+    counts = counts.set_index(["dataset", "month"]).map("{:,}".format).reset_index()
+    counts.columns = pd.Index(
+        name.replace("_trips", "").replace("_lines", "").replace("_", " ")
+        for name in counts.columns
+    )
+    return counts
 
 
 def lines_about_samples(accounting: pd.DataFrame) -> list[str]:
@@ -172,8 +194,14 @@ def sum_up(
         if not state.is_completed()
     ]
     summary: Summary | None = summarised.result() if summarised.is_completed() else None
-    if summary and drawn.is_completed():
-        return replace(summary, report=drawn.result())
+    if summary:
+        summary = replace(summary, report=drawn.result() if drawn.is_completed() else None)
+        with reporting():  # not in a task: a run's page shows its own artifacts before its tasks'
+            create_markdown_artifact(
+                summary.as_markdown(), key="summary", description="Accounting, health and report"
+            )
+    if summary and not problems:
+        return summary
     message = f"The months are loaded and built, but {'; '.join(problems)}"
     get_run_logger().warning(message)
     return Completed(message=message, data=summary)

@@ -40,7 +40,7 @@ STARTUP_TIMEOUT = 300  # seconds; a first server makes its tables, and the machi
 SILENCE = 10  # seconds, after which we say what we wait for
 # Of the programs in supervisord.conf; flows/server/worker.py becomes Prefect's worker.
 COMMANDS = {
-    "server": "prefect server start",
+    "server": "flows.server.pages",
     "worker": "prefect worker start|flows.server.worker",
 }
 STARTS = 3  # of a program that ends at once, before we say that it does
@@ -111,7 +111,7 @@ def stop() -> bool:
 
 def down() -> None:
     """Stop what `taxi up`, `taxi run` and `taxi serve` have started on this machine."""
-    print("Prefect's server and worker stopped" if stop() else "Nothing was served")
+    print("Prefect's server and worker stopped" if stop() else "Prefect was not running")
     if orphans := end_orphans():
         print(f"Prefect's temporary server of a run that was killed: {orphans} stopped")
     is_stopped = embedded.stop(embedded.DATA_DIR)

@@ -41,7 +41,7 @@ def expand_word(word: str, today: date, look_back: int, since: date) -> list[dat
     if begin > end:
         raise UsageError(f"{word}: the range ends before it begins")
     if begin < since:
-        raise UsageError(f"{begin:%Y-%m} is before {since:%Y-%m}, the first month that there is")
+        raise UsageError(f"{begin:%Y-%m} is before {since:%Y-%m}, the first month published")
     if end > today:
         raise UsageError(f"{end:%Y-%m} is in the future")
     return list(months_between(begin, end))

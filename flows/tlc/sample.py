@@ -33,7 +33,7 @@ def sample_file(dataset: str, month: date) -> Path:
     if month not in months:
         there_are = ", ".join(spans_of(months))
         raise UsageError(
-            f"There is no sample of {dataset} trips of {month:%Y-%m}: choose of {there_are}"
+            f"There is no sample of {dataset} trips of {month:%Y-%m}: choose from {there_are}"
         )
     return FOLDER / f"{dataset}_tripdata_{month:%Y-%m}.csv.gz"
 

@@ -67,7 +67,7 @@ PERMANENT_SQLSTATES = {
     "53200": "Give PostgreSQL more memory (or max_locks_per_transaction) and run again",
     "53400": "Raise this limit of the server's for the role of POSTGRES_USER",
     "54011": "A table of PostgreSQL's has at most 1,600 columns",
-    "57014": "Run again when nobody cancels it",
+    "57014": "Somebody cancelled the query: run again",
     "P0001": "A trigger in this database, perhaps an event trigger, says so: ask who made it",
     **dict.fromkeys(("25", "28", "3D", "53", "54", "55", "57", "58", "XX"), ""),
 }

@@ -399,7 +399,7 @@ def copy(
         fresh = create_partition(cursor, dataset, month, load_id, trips.columns)
         rows, malformed = copy_chunks(cursor, fresh, file, trips, trips.chunks(), limits), 0
     except CopyRefused as refusal:
-        get_run_logger().warning("%s. Putting malformed lines aside", refusal)
+        get_run_logger().warning("%s. Setting malformed lines aside", refusal)
         cursor.execute("rollback to savepoint before_copy")
         fresh = create_partition(cursor, dataset, month, load_id, trips.columns)
         rows, malformed = copy_good_lines(

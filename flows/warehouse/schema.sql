@@ -488,6 +488,42 @@ language sql as $$
         )
 $$;
 
+-- Give a table another name, and likewise its indexes and constraints that are named after it: people
+-- read them in psql's \d. A name that is taken is left as it was.
+create or replace function raw.rename(target regclass, name text) returns void
+language plpgsql as $$
+declare
+    former text := (select relname from pg_class where oid = target);
+    home regnamespace := (select relnamespace from pg_class where oid = target);
+    own record;
+begin
+    execute format('alter table %s rename to %I', target, name);
+    for own in
+        select
+            indexrelid::regclass as index,
+            null as constraint,
+            raw.name_after(name, substr(relname, length(former) + 1)) as name
+        from pg_index inner join pg_class on indexrelid = pg_class.oid
+        where indrelid = target and starts_with(relname, former)
+        union all
+        select null, conname, raw.name_after(name, substr(conname, length(former) + 1))
+        from pg_constraint
+        where conrelid = target and contype = 'n' and starts_with(conname, former)
+    loop
+        if own.constraint is not null then
+            execute format('alter table %s rename constraint %I to %I', target, own.constraint, own.name);
+        elsif to_regclass(format('%I.%I', home, own.name)) is null then
+            execute format('alter index %s rename to %I', own.index, own.name);
+        end if;
+    end loop;
+end
+$$;
+
+-- The name of a table's index or constraint, which ends with what it is of, in no more bytes than
+-- PostgreSQL keeps of a name.
+create or replace function raw.name_after(name text, ending text) returns text
+language sql immutable as $$ select left(name, 63 - length(ending)) || ending $$;
+
 -- Put a filled table in the place of a month's partition, in the caller's transaction: readers see
 -- the month as it was until that commits. `fresh` may be null: then the month goes. To have no
 -- reader find the month empty, whatever its snapshot, `fresh` has to be committed before.
@@ -544,7 +580,7 @@ begin
     if added is not null then
         execute format('alter table %s %s', fresh, added);
     end if;
-    execute format('alter table %s rename to %I', fresh, name);
+    perform raw.rename(fresh, name);
     execute format('alter table %s attach partition %s for values in (%L)', parent, fresh, month);
     execute format('alter table %s drop constraint is_of_month', fresh);
     execute format('comment on table %s is null', fresh);
@@ -1077,5 +1113,41 @@ begin
     ) then
         grant execute on function public.trip_origin(bigint, text) to analyst;
     end if;
+end
+$$;
+
+-- Names in a warehouse of an earlier version: dbt called an index by a hash, and a month's kept the
+-- name of the table that it was filled into. Nothing is rewritten, and no reader waits. Where somebody
+-- else has locked one, it keeps its name.
+do $$
+declare
+    own record;
+begin
+    for own in
+        select
+            indexrelid::regclass as index,
+            named.relnamespace::regnamespace as home,
+            case
+                when named.relname ~ '^new_' then raw.name_after(
+                    relation.relname, regexp_replace(named.relname, '^new_[0-9a-f]{8}_[0-9]+', '')
+                )
+                else raw.name_after(relation.relname, format('_%s_idx', (
+                    select string_agg(attname, '_' order by array_position(indkey::smallint[], attnum))
+                    from pg_attribute where attrelid = indrelid and attnum = any(indkey)
+                )))
+            end as name
+        from pg_index
+        inner join pg_class as named on indexrelid = named.oid
+        inner join pg_class as relation on indrelid = relation.oid
+        where
+            raw.is_ours(coalesce(pg_partition_root(indrelid), indrelid))
+            and named.relname ~ '^(new_[0-9a-f]{8}_[0-9]+_.*|[0-9a-f]{32})$'
+    loop
+        if to_regclass(format('%I.%I', own.home, own.name)) is null then
+            execute format('alter index %s rename to %I', own.index, own.name);
+        end if;
+    end loop;
+exception when lock_not_available then
+    raise notice 'some indexes keep the names of an earlier version';
 end
 $$;

@@ -169,8 +169,7 @@ def land_again(dataset: Dataset, month: date) -> bool:
         with connection, connection.cursor() as cursor:
             wait_for_turn(cursor, where)
             cursor.execute("select raw.drop_leftovers()")
-            there = SQL("select exists (select from {} where source_month = %s)")
-            cursor.execute(there.format(SQL(parent)), [month])
+            cursor.execute("select raw.has_rows(%s, %s)", [parent, month])
             if cursor.fetchall() == [(True,)]:
                 return False
             cursor.execute(LATEST, [dataset.name, month])

@@ -138,6 +138,7 @@ def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
     for name in dataset.columns:
         if name not in there:
             cursor.execute(SQL("alter table {} add column {} text").format(table, Identifier(name)))
+    cursor.execute("select raw.spread(%s)", [f"raw.{dataset.raw_table}"])
     about = f"Rows of TLC's {dataset.name} files, one partition per month {MARK}"
     cursor.execute(SQL("comment on table {} is {}").format(table, Literal(about)))
 

@@ -119,7 +119,7 @@ def dbt_build(full_refresh: bool) -> "list[NodeResult]":
     failures = [*missing.values()]
     failures += [
         # Only then does a model still ask for a month that it was told to leave out.
-        f"{node.node.alias} stays as it was: it gets other columns, and so needs all of its months"
+        f"{node.node.name} stays as it was: it gets other columns, and so needs all of its months"
         if months_to_land([node])
         else explain_node(node)
         for node in nodes

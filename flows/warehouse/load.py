@@ -104,7 +104,10 @@ def latest_loads(dataset: str) -> dict[date, Load]:
     with connect() as connection:
         if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
             return {}
-        is_upgraded = "select to_regproc('raw.has_rows') is not null and to_regclass('raw.archives') is not null"
+        is_upgraded = (
+            "select to_regproc('raw.has_rows') is not null"
+            " and to_regclass('raw.archives') is not null"
+        )
         if not connection.exec_driver_sql(is_upgraded).scalar():
             raise PipelineError("an earlier version made this warehouse: `make run` upgrades it")
         query = LATEST_LOADS.format(DATASETS[dataset].raw_table)

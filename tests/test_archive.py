@@ -272,6 +272,14 @@ def test_rows_that_somebody_has_deleted_are_not_archived_in_the_place_of_the_mon
     assert archived.read_bytes() == content
 
 
+def test_a_server_that_stores_nothing_by_columns_packs_no_month_and_says_what_it_takes(
+    january, query
+):
+    with pytest.raises(PipelineError, match=r"is not packed: .* citus_columnar\. `make arch"):
+        archive(months="2021-01", pack=True)
+    assert query("select count(*) from raw.yellow_tripdata") == [(1_000,)]
+
+
 def test_a_warehouse_that_an_earlier_version_made_is_upgraded_before_it_is_asked(january, query):
     query("drop table raw.archives")
     with pytest.raises(PipelineError, match="earlier version made this warehouse: `make run` upgr"):

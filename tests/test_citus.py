@@ -39,7 +39,7 @@ from flows.warehouse.connection import connect
 from flows.warehouse.load import load
 
 URL = os.environ.get("TEST_CITUS_URL")
-JANUARY = date(2021, 1, 1)
+JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 # Our tables and views that analysts read, with their columns but for the time of the load.
 RELATIONS = """
 select
@@ -54,7 +54,6 @@ group by 1
 SPREAD = """
 select logicalrelid::text from pg_dist_partition
 where partmethod = 'h' and not (select relispartition from pg_class where oid = logicalrelid)
-order by 1
 """
 OURS = """
 select format('drop schema %I cascade', nspname)
@@ -93,13 +92,6 @@ def escaped(statement: str) -> str:
     return statement.replace("%", "%%")
 
 
-@pytest.fixture
-def citus(emptied) -> Settings:
-    """The settings in the environment name that database."""
-    point_to(emptied)
-    return emptied
-
-
 def odd_january(folder: Path) -> Path:
     """January with an additional column, and a line that is no row."""
     lines = gzip.decompress(made_up_month(JANUARY, 1_000).read_bytes()).decode().splitlines()
@@ -136,36 +128,54 @@ def checksums(settings: Settings) -> dict[str, str]:
     }
 
 
+def analyses(settings: Settings) -> dict[str, list[tuple]]:
+    """The rows of each analysis."""
+    is_done, said = run_dbt(settings, "compile --select path:analyses")
+    assert is_done, said
+    return {
+        file.stem: run_query(settings, escaped(file.read_text()))
+        for file in (target(settings) / "compiled" / "nyc_taxi" / "analyses").glob("*.sql")
+    }
+
+
 @pytest.fixture(scope="module")
-def plain(prefect_server, tmp_path_factory) -> Settings:
-    """The same on one server."""
+def compared(emptied, tmp_path_factory) -> list[tuple[dict, dict]]:
+    """What all tables and all analyses say, on one server and on several."""
     folder = tmp_path_factory.mktemp("files")
-    settings = warehouse_to_build()
-    run_everything(folder)
-    return settings, folder
+    found = []
+    for settings in (warehouse_to_build(), emptied):
+        point_to(settings)
+        run_everything(folder)
+        found.append((checksums(settings), analyses(settings)))
+    return found
 
 
-def test_all_tables_are_as_on_one_server_and_those_of_months_are_spread(plain, citus):
-    one_server, folder = plain
-    run_everything(folder)
-    assert checksums(citus) == checksums(one_server)
-    tables = ("fhv_trips", "fhvhv_trips", "green_taxi_trips", "yellow_taxi_trips")
-    raw = tuple(f"raw.{name}_tripdata" for name in ("fhv", "fhvhv", "green", "yellow"))
-    assert run_query(citus, SPREAD) == [(name,) for name in (*tables, *raw)]
+@pytest.fixture
+def citus(emptied, compared) -> Settings:
+    """The settings in the environment name the database that Citus spreads."""
+    point_to(emptied)
+    return emptied
+
+
+def test_all_tables_are_as_on_one_server(compared):
+    [(one_server, _), (several, _)] = compared
+    assert len(one_server) > 30
+    assert several == one_server
+
+
+def test_each_analysis_gives_the_same_rows(compared):
+    [(_, one_server), (_, several)] = compared
+    assert len(one_server) > 10
+    assert several == one_server
+
+
+def test_raw_rows_and_trips_are_spread_and_nothing_is_left_half_done(citus):
+    raw = [f"raw.{name}_tripdata" for name in ("fhv", "fhvhv", "green", "yellow")]
+    trips = ["fhv_trips", "fhvhv_trips", "green_taxi_trips", "yellow_taxi_trips"]
+    assert {name for (name,) in run_query(citus, SPREAD)} == {*raw, *trips}
     assert run_query(citus, "select count(*) from pg_prepared_xacts") == [(0,)]
     malformed = "select line_number, line from raw.malformed_lines"
     assert run_query(citus, malformed) == [(501, "not a row")]
-
-
-def test_each_analysis_gives_the_same_rows(plain, citus):
-    one_server, _ = plain
-    is_done, said = run_dbt(citus, "compile --select path:analyses")
-    assert is_done, said
-    files = [*(target(citus) / "compiled" / "nyc_taxi" / "analyses").glob("*.sql")]
-    assert len(files) > 10
-    for file in files:
-        analysis = escaped(file.read_text())
-        assert run_query(citus, analysis) == run_query(one_server, analysis), file.stem
 
 
 def test_a_question_with_a_month_reads_it_alone_and_on_the_servers(citus):
@@ -193,13 +203,34 @@ def test_a_month_is_archived_and_landed_again_as_it_was(citus, monkeypatch, tmp_
     assert run_query(citus, trips) == built
 
 
+def test_a_month_is_packed_by_columns_and_reads_and_builds_the_same(citus):
+    raw = "select t::text from raw.yellow_tripdata as t order by source_month, source_row"
+    before, tables = run_query(citus, raw), checksums(citus)
+    outcome = archive(months="2021-01", pack=True)
+    assert [packed.rows for packed in outcome.archived] == [999]
+    method = (
+        "select amname::text from pg_class inner join pg_am on relam = pg_am.oid"
+        " where pg_class.oid = 'raw.yellow_tripdata_2021_01'::regclass"
+    )
+    assert run_query(citus, method) == [("columnar",)]
+    assert run_query(citus, raw) == before
+    build(full_refresh=True)
+    assert checksums(citus) == tables
+    [(trip,)] = run_query(
+        citus, "select max(trip_id) from yellow_taxi_trips where source_month = '2021-01-01'"
+    )
+    [(values,)] = run_query(citus, f"select raw_values from trip_origin({trip})")
+    assert values["colour"] == "blue"
+    assert archive(months="2021-01", pack=True).archived[0].rows == 0
+
+
 COUNTS = {
-    "raw": "select count(*) from raw.yellow_tripdata where source_month = '2021-01-01'",
-    "trips": "select count(*) from yellow_taxi_trips where source_month = '2021-01-01'",
+    "raw": "select count(*) from raw.yellow_tripdata where source_month = '2021-02-01'",
+    "trips": "select count(*) from yellow_taxi_trips where source_month = '2021-02-01'",
     "all trips": "select count(*) from trips where dataset = 'yellow' and"
-    " source_month = '2021-01-01'",
+    " source_month = '2021-02-01'",
     "mart": "select sum(trips) from daily_trips where dataset = 'yellow' and"
-    " source_month = '2021-01-01'",
+    " source_month = '2021-02-01'",
 }
 
 
@@ -231,7 +262,7 @@ def test_readers_beside_twenty_reloads_count_whole_months_alone(citus):
     whole = {name: set() for name in COUNTS}
 
     def reload(rows: int) -> None:
-        load_file(made_up_month(JANUARY, rows), JANUARY)
+        load_file(made_up_month(FEBRUARY, rows), FEBRUARY)
         is_done, said = run_dbt(citus, "run --select yellow_taxi_trips daily_trips")
         assert is_done, said
         for name, question in COUNTS.items():
@@ -259,8 +290,8 @@ def test_a_server_that_is_down_is_named_in_one_line_and_nothing_changes(citus, m
     move = "select citus_update_node({}, '{}', {})"
     run_query(citus, move.format(node, host, port))
     try:
-        with pytest.raises(TransientError, match=f"2021-01 stays as it was: .*{host}:{port}"):
-            load_file(made_up_month(JANUARY, 500), JANUARY)
+        with pytest.raises(TransientError, match=f"2021-02 stays as it was: .*{host}:{port}"):
+            load_file(made_up_month(FEBRUARY, 500), FEBRUARY)
     finally:
         run_query(citus, move.format(node, host, its_port))
     assert run_query(citus, COUNTS["raw"]) == before

@@ -260,7 +260,7 @@ def set_apart(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, 
     """Give the filled table all that a partition has, and mark it as what it is until the swap."""
     run(
         cursor,
-        "alter table {} alter source_month drop default, alter source_row drop identity,"
+        "alter table {} alter source_month drop default, alter source_row drop identity if exists,"
         " alter load_id drop default",
         fresh,
     )

@@ -301,6 +301,17 @@ begin
 end
 $$;
 
+-- The bytes that a table takes, on all servers.
+create or replace function raw.size_of(target regclass) returns bigint
+language plpgsql as $$
+begin
+    if raw.is_on_several_servers() then
+        return citus_total_relation_size(target);
+    end if;
+    return pg_total_relation_size(target);
+end
+$$;
+
 -- What a month's partition of a table is called; it is in the schema of the table that fills it.
 create or replace function raw.partition_name(parent regclass, month date) returns text
 language sql stable as $$
@@ -945,12 +956,17 @@ $$;
 
 -- A row of a month's raw partition: its values in the order of the file's columns, without those that
 -- are not there. COPY has written the rows in their order, and nobody writes to them after that: so the
--- page of a row is found by halving. Where somebody has, all pages are read.
+-- page of a row is found by halving. Where somebody has, all pages are read; so too of a month that is
+-- packed, or spread over several servers, which has no pages here.
 create or replace function raw.values_of_row(part regclass, row_number bigint) returns json
 language plpgsql stable strict as $$
 declare
     first_page bigint := 0;
-    last_page bigint := pg_relation_size(part) / current_setting('block_size')::int - 1;
+    last_page bigint := (
+        select pg_relation_size(part) / current_setting('block_size')::int - 1
+        from pg_class inner join pg_am on relam = pg_am.oid
+        where pg_class.oid = part and amname = 'heap'
+    );
     middle bigint;
     first_row bigint;
     columns text := (
@@ -974,11 +990,13 @@ begin
             last_page := middle - 1;
         end if;
     end loop;
-    execute format(
-        'select json_strip_nulls(row_to_json(file_row)) from ('
-        'select %s from %s where ctid >= %L and ctid < %L and source_row = %s) as file_row',
-        columns, part, format('(%s,0)', first_page), format('(%s,0)', first_page + 1), row_number
-    ) into found_values;
+    if last_page >= 0 then
+        execute format(
+            'select json_strip_nulls(row_to_json(file_row)) from ('
+            'select %s from %s where ctid >= %L and ctid < %L and source_row = %s) as file_row',
+            columns, part, format('(%s,0)', first_page), format('(%s,0)', first_page + 1), row_number
+        ) into found_values;
+    end if;
     if found_values is null then
         execute format(
             'select json_strip_nulls(row_to_json(file_row)) from ('

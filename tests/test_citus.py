@@ -67,7 +67,10 @@ where
     and obj_description(oid, 'pg_class') like '%(nyc-taxi-elt)'
 """
 
-pytestmark = pytest.mark.skipif(not URL, reason="TEST_CITUS_URL names no coordinator of Citus")
+pytestmark = [
+    pytest.mark.skipif(not URL, reason="TEST_CITUS_URL names no coordinator of Citus"),
+    pytest.mark.timeout(1_800),
+]
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +191,7 @@ def test_a_question_with_a_month_reads_it_alone_and_on_the_servers(citus):
     assert "yellow_taxi_trips_2021_01" in steps
     assert "yellow_taxi_trips_2020_03" not in steps
     assert "green_taxi_trips" not in steps
-    assert "Distributed Subplan" not in steps
+    assert steps.count("Distributed Subplan") == 1  # the loads, which say what was sampled
 
 
 def test_a_month_is_archived_and_landed_again_as_it_was(citus, monkeypatch, tmp_path):

@@ -79,6 +79,7 @@
     {% if new_shape %}
         {% do remember_shape(target, ddl) %}
         {% do run_query("select raw.reshape('" ~ parent ~ "', '" ~ new_shape ~ "')") %}
+        {% do run_query("select raw.spread('" ~ parent ~ "')") %}
     {% endif %}
     {% for month in months %}
         {%- set fresh = "'" ~ fresh_month(target, month) ~ "'" if month.load_id else 'null' -%}
@@ -112,7 +113,6 @@
     {% do run_query(statement) %}
     {% do run_query(alter_relation_comment(parent, model.description)) %}
     {% do create_indexes(parent) %}
-    {% do run_query("select raw.spread('" ~ parent ~ "')") %}
     {{ return(parent) }}
 {% endmacro %}
 

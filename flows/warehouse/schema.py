@@ -57,10 +57,10 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
     if are_there and comment.endswith(current):
         refuse_what_is_not_ours(cursor, models)
         return
-    if comment and not comment.endswith(end):
+    if comment.endswith(MARK) and not comment.endswith(end):
         raise PipelineError(
-            "this warehouse was made on one server, before the extension citus was in its database: "
-            "use a new database (POSTGRES_DB) and load the months there, or drop the extension"
+            "this warehouse was made on one server, before the extension citus was in its "
+            "database: use a new one (POSTGRES_DB) and load the months there, or drop the extension"
         )
     try:
         cursor.execute("set local lock_timeout = '20s'")

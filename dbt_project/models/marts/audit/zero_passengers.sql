@@ -10,7 +10,7 @@ select
     {%- else -%}
         count(*) filter (where staged.passenger_count = 0 and rejected.source_row is null)
     {%- endif %} as zero_passenger_trips
-from {{ ref('int_tlc__rows_unioned') }} as staged
+from (select * from {{ ref('int_tlc__rows_unioned') }} where {{ is_of_the_month() }}) as staged
 left join {{ ref('rejected_trips') }} as rejected
     on
         staged.dataset = rejected.dataset

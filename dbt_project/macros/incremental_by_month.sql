@@ -12,7 +12,8 @@
 
     A condition on the month is moved into a subquery, down to the partition, but not into a CTE that
     is read twice, and by Citus into nothing that groups: a model says where it reads the trips or raw rows
-    `where {{ is_of_the_month() }}`.
+    `where {{ is_of_the_month() }}`. What is joined to a dictionary after that is a CTE `as materialized`,
+    which Citus plans by itself: else it would fetch the trips of all months to group them.
 
     With `meta: {of_rows_left_out: true}`, a model is asked only for the raw rows that are not trips.
 -#}

@@ -1,4 +1,4 @@
-with daily as (
+with daily as materialized (
 
     select
         dataset,

@@ -1,4 +1,4 @@
-with demand as (
+with demand as materialized (
 
     select
         dataset,

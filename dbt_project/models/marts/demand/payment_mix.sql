@@ -1,4 +1,4 @@
-with mix as (
+with mix as materialized (
 
     select
         dataset,

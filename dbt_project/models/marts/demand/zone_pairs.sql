@@ -1,4 +1,4 @@
-with pairs as (
+with pairs as materialized (
 
     select
         dataset,

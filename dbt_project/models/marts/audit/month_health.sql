@@ -68,7 +68,10 @@ medians as (
         percentile_cont(0.5) within group (order by trips.duration_minutes) as minutes,
         percentile_cont(0.5) within group (order by trips.trip_distance) as miles,
         percentile_cont(0.5) within group (order by trips.fare_amount) as fare
-    from (select * from {{ ref('trips') }} where {{ is_of_the_month() }}) as trips
+    from (
+        select * from {{ ref('trips') }}
+        where {{ is_of_the_month() }}
+    ) as trips
     inner join by_month
         on
             trips.dataset = by_month.dataset

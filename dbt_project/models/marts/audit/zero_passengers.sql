@@ -30,7 +30,8 @@ select
     source_month,
     vendor_id,
     sum(raw_rows)::bigint as raw_rows,
-    sum({{ '0' if var('keep_zero_passengers') else 'zero_passenger_trips' }})::bigint as zero_passenger_trips
+    sum({{ '0' if var('keep_zero_passengers') else 'zero_passenger_trips' }})::bigint
+        as zero_passenger_trips
 from (
 
     select

@@ -235,6 +235,17 @@
     {% do run_query(
         "set local citus.propagate_set_commands = 'local'"
     ) %}
+    {# citus_columnar's packed months can't be read beside a parallel scan of others. #}
+    {% do run_query(
+        "do $packed$ begin
+            if exists (
+                select from pg_class inner join pg_am on relam = pg_am.oid
+                where relnamespace = 'raw'::regnamespace and amname = 'columnar'
+            ) then
+                set local max_parallel_workers_per_gather = 0;
+            end if;
+        end $packed$"
+    ) %}
     {% do run_query(
         'set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0;
         set local enable_nestloop = off; set local enable_mergejoin = off'

@@ -8,7 +8,10 @@ from flows.parameters import Datasets, Months, Request, run_name, today
 
 
 def archive_months(
-    months: Months, datasets: Datasets | None = None, land_again: bool = False
+    months: Months,
+    datasets: Datasets | None = None,
+    land_again: bool = False,
+    pack: bool = False,
 ) -> "Outcome":
     """Write raw months to files, read those back, and drop the months' partitions.
 
@@ -21,10 +24,14 @@ def archive_months(
             blanks between them.
         datasets: Which of TLC's datasets, or all of them. Default: yellow.
         land_again: Land the months again from the archive instead. Their files stay.
+        pack: Write the months anew by columns instead, where the server can, and keep them in raw.
 
     Raises:
+        UsageError: the months are to be landed again, and packed.
         PipelineError: none of the months is loaded, or one of them has failed.
     """
+    if land_again and pack:
+        raise UsageError("land_again and pack: do one after the other")
     request = Request.resolve(today(), datasets, months)
     prepare_warehouse()
     loads = zip(request.months, present_loads(request.months), strict=True)
@@ -34,7 +41,7 @@ def archive_months(
     archived: list[Archived] = []
     failures: dict[str, Exception] = {}
     for one in asked:
-        job = land_month_again if land_again else archive_month
+        job = land_month_again if land_again else pack_month if pack else archive_month
         state: State[Any] = job(one.dataset, one.month, return_state=True)
         outcome: Any = state.result(raise_on_failure=False)
         if state.is_completed():
@@ -45,7 +52,7 @@ def archive_months(
         get_run_logger().error("%s", reason_of(outcome), extra=extra)
     if failures:
         raise error_of(failures, len(asked))
-    return Outcome(tuple(archived))
+    return Outcome(tuple(archived), is_packed=pack)
 
 
 if __name__ == "__main__":  # here: to refuse a wrong word takes none of the imports below
@@ -59,13 +66,13 @@ from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.alerts import alert
-from flows.errors import RETRIES, PipelineError
+from flows.errors import RETRIES, PipelineError, UsageError
 from flows.land import error_of, reason_of
 from flows.plan import present_loads
 from flows.prepare import prepare_warehouse
 from flows.progress import ONLY_LOG
 from flows.tlc.datasets import Dataset
-from flows.warehouse.archive import Archived, archive_month
+from flows.warehouse.archive import Archived, archive_month, pack_month
 from flows.warehouse.archive import land_again as land
 
 
@@ -74,6 +81,7 @@ class Outcome:
     """What a run has archived."""
 
     archived: tuple[Archived, ...]
+    is_packed: bool = False  # in raw, and not in the archive
 
     def __str__(self) -> str:
         """For the terminal: how much space it took, and takes."""
@@ -82,6 +90,10 @@ class Outcome:
             for name in ("raw_bytes", "bytes")
         )
         count = len(self.archived)
+        if self.is_packed:
+            return (
+                f"{count} month{'s' * (count != 1)}: {before:,.1f} MB before, {after:,.1f} MB now"
+            )
         return (
             f"{count} month{'s' * (count != 1)} in data/archive, {after:,.1f} MB; "
             f"{before:,.1f} MB less in PostgreSQL"

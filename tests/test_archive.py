@@ -148,6 +148,31 @@ def test_a_month_whose_file_is_gone_fails_alone_and_stays_as_it_was_built(archiv
     assert is_up_to_date()
 
 
+def test_a_table_that_gets_a_new_shape_names_the_month_whose_file_is_gone_and_keeps_its_trips(
+    archived, query
+):
+    land_made_up(FEBRUARY, 500)
+    build()
+    trips = "select t::text from yellow_taxi_trips as t order by 1"
+    before = query(trips)
+    archived.rename(archived.with_suffix(".elsewhere"))
+    query(
+        "update bookkeeping.built_shapes set shape = 'old' where relation like '%%yellow_taxi_t%%'"
+    )
+    query("delete from bookkeeping.built_projects")
+    said = (
+        rf"^dbt build: yellow 2021-01 can't be landed again: [^;]*{archived.name}'; "
+        "yellow_taxi_trips stays as it was: it gets other columns, and so needs all of its months$"
+    )
+    with pytest.raises(PipelineError, match=said):
+        build()
+    assert query(trips) == before
+    archived.with_suffix(".elsewhere").rename(archived)
+    build()
+    assert query(trips) == before
+    assert is_up_to_date()
+
+
 def test_dbt_alone_says_how_to_land_an_archived_month(archived, january):
     is_done, said = run_dbt(january, "run --full-refresh --select zero_passengers")
     assert not is_done
@@ -245,6 +270,14 @@ def test_rows_that_somebody_has_deleted_are_not_archived_in_the_place_of_the_mon
     assert archive(months="2021-01", land_again=True).archived == ()
     assert query("select count(*) from raw.yellow_tripdata") == [(1_000,)]
     assert archived.read_bytes() == content
+
+
+def test_a_server_that_stores_nothing_by_columns_packs_no_month_and_says_what_it_takes(
+    january, query
+):
+    with pytest.raises(PipelineError, match=r"is not packed: .* citus_columnar\. `make arch"):
+        archive(months="2021-01", pack=True)
+    assert query("select count(*) from raw.yellow_tripdata") == [(1_000,)]
 
 
 def test_a_warehouse_that_an_earlier_version_made_is_upgraded_before_it_is_asked(january, query):

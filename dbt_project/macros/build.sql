@@ -236,8 +236,24 @@
     them costs far more, so here it is told that they are free. And it has no statistics of a month
     that has just been loaded, takes it for a few rows, and joins those in a nested loop, which of a
     million rows would never end, or sorts them for a join with a small dictionary.
+
+    The first setting is Citus's, and has its other servers told of all that is set from here on.
 -#}
 {% macro plan_for_whole_months() %}
+    {% do run_query(
+        "set local citus.propagate_set_commands = 'local'"
+    ) %}
+    {# citus_columnar's packed months can't be read beside a parallel scan of others. #}
+    {% do run_query(
+        "do $packed$ begin
+            if exists (
+                select from pg_class inner join pg_am on relam = pg_am.oid
+                where relnamespace = 'raw'::regnamespace and amname = 'columnar'
+            ) then
+                set local max_parallel_workers_per_gather = 0;
+            end if;
+        end $packed$"
+    ) %}
     {% do run_query(
         'set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0;
         set local enable_nestloop = off; set local enable_mergejoin = off'

@@ -34,6 +34,7 @@
     {% if shape_is_new(target, ddl) %}
         {% do take_shape(target, ddl) %}
     {% endif %}
+    {% do run_query("select raw.keep_everywhere('" ~ target ~ "')") %}
     {% call statement('main', fetch_result=True) -%}
         select raw.replace_rows('{{ target }}', '{{ rows }}')
     {%- endcall %}

@@ -83,9 +83,8 @@
     {%- for month in months if month.load_id and reads_raw_rows(model) -%}
         {%- do queries.append(
             "select '" ~ name_of_month(month) ~ "' as name, exists (select from " ~ source('tlc', 'archives')
-            ~ " where load_id = " ~ month.load_id ~ ") as is_archived where not exists ("
-            ~ "select from " ~ source('tlc', month.dataset ~ '_tripdata')
-            ~ " where source_month = '" ~ month.source_month ~ "')"
+            ~ " where load_id = " ~ month.load_id ~ ") as is_archived where not raw.has_rows('"
+            ~ source('tlc', month.dataset ~ '_tripdata') ~ "', '" ~ month.source_month ~ "')"
         ) -%}
     {%- endfor -%}
     {%- if not queries -%} {{ return(none) }} {%- endif -%}
@@ -149,7 +148,11 @@
         select
             '{{ name_of(relation) }}', '{{ month.dataset }}', '{{ month.source_month }}',
             {{ month.load_id }}, '{{ month.code }}',
-            exists (select from {{ fresh_month(relation, month) if are_apart else relation ~ ' where ' ~ is_of(month) }});
+            {% if are_apart -%}
+            raw.has_rows('{{ fresh_month(relation, month) }}', '{{ month.source_month }}');
+            {%- else -%}
+            raw.has_rows('{{ relation }}', '{{ month.source_month }}', '{{ month.dataset }}');
+            {%- endif %}
         {%- endif %}
         {%- endfor %}
     {%- endset -%}

@@ -10,7 +10,7 @@
 -#}
 {% materialization partitioned_by_month, adapter='postgres' %}
     {%- set target = this.incorporate(type='table') -%}
-    {%- set ddl = get_table_columns_and_constraints() -%}
+    {%- set ddl = columns_and_key() -%}
 
     {% do begin_build(target, turn='keep_turn') %}
     {% do run_query('select raw.drop_leftovers()') %}
@@ -60,6 +60,7 @@
     {% for statement in after_filling(fresh_month(target, month)) %}
         {% do run_query(statement) %}
     {% endfor %}
+    {% do run_query("select raw.spread('" ~ fresh_month(target, month) ~ "')") %}
     {% do run_query("select raw.mark_as_apart('" ~ fresh_month(target, month) ~ "', '" ~ name_of(target) ~ "')") %}
 {% endmacro %}
 
@@ -78,6 +79,7 @@
     {% if new_shape %}
         {% do remember_shape(target, ddl) %}
         {% do run_query("select raw.reshape('" ~ parent ~ "', '" ~ new_shape ~ "')") %}
+        {% do run_query("select raw.spread('" ~ parent ~ "')") %}
     {% endif %}
     {% for month in months %}
         {%- set fresh = "'" ~ fresh_month(target, month) ~ "'" if month.load_id else 'null' -%}
@@ -112,6 +114,17 @@
     {% do run_query(alter_relation_comment(parent, model.description)) %}
     {% do create_indexes(parent) %}
     {{ return(parent) }}
+{% endmacro %}
+
+
+{#- The table's columns and constraints. On several servers, the key has the column that says which server
+    a row is on, as Citus demands of each key. -#}
+{% macro columns_and_key() %}
+    {%- set ddl = get_table_columns_and_constraints() -%}
+    {%- if ask('raw.is_on_several_servers()') -%}
+        {%- set ddl = ddl | replace('primary key (trip_id, source_month)', 'primary key (trip_id, source_month, source_row)') -%}
+    {%- endif -%}
+    {{ return(ddl) }}
 {% endmacro %}
 
 

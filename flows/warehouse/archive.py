@@ -1,4 +1,4 @@
-"""Archive: a raw month becomes a Parquet file, and becomes the month's partition again.
+"""Archive: a raw month becomes a Parquet file, and the month's partition again; or is packed there.
 
 The file has the partition's rows in their order, every value as the text that it is. Its content is
 compared as PostgreSQL writes it for `COPY … (format csv, force_quote *)`: the hash of that is taken
@@ -49,6 +49,12 @@ order by load_id desc limit 1
 # The models' tables that a month of the dataset is built in, whose builds keep a turn each.
 BUILT_IN = """
 select relation, load_id from bookkeeping.built_months where dataset = %s and source_month = %s
+"""
+OF_THE_PARTITION = """
+select part::text, amname = 'columnar', raw.size_of(part)
+from raw.partition_of(%s, %s) as part
+inner join pg_class on pg_class.oid = part
+inner join pg_am on relam = pg_am.oid
 """
 REMEMBER = """
 insert into raw.archives (
@@ -154,6 +160,66 @@ def archive_month(dataset: Dataset, month: date) -> Archived:
     return Archived(dataset.name, month, name, rows, size, raw_bytes)
 
 
+@task(
+    name="pack",
+    task_run_name="pack {dataset.name} {month:%Y-%m}",
+    cache_policy=NO_CACHE,
+    **RETRIES,
+)
+def pack_month(dataset: Dataset, month: date) -> Archived:
+    """Write a raw month anew by columns, and put that in the place of its partition.
+
+    It takes the access method `columnar`, as Citus's extension citus_columnar brings it. The rows
+    are the same, and read as before; a load of the month writes it by rows again.
+
+    Raises:
+        TransientError: the month is being loaded or built, or its partition is in use.
+        PipelineError: the server has no such method, raw does not have the month, or it does not
+            read as what was written. Whatever is raised, the month is in raw as before.
+    """
+    where, parent = f"{dataset.name} {month:%Y-%m}", f"raw.{dataset.raw_table}"
+    with connect() as warehouse, in_one_line(f"{where} is not packed"):
+        connection = driver_of(warehouse)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("select exists (select from pg_am where amname = 'columnar')")
+            if cursor.fetchall() == [(False,)]:
+                raise PipelineError(
+                    "this server stores nothing by columns: that takes Citus's extension "
+                    "citus_columnar. `make archive` without --pack writes the month to a file"
+                )
+            take_turns(cursor, dataset, month, where)
+            cursor.execute("select raw.drop_leftovers()")
+            cursor.execute(OF_THE_PARTITION, [parent, month])
+            [(part, is_packed, raw_bytes)] = cursor.fetchall() or [(None, False, 0)]
+            if part is None:
+                raise PipelineError("no rows of it are in raw")
+            cursor.execute(LATEST, [dataset.name, month])
+            [(load_id, *_)] = cursor.fetchall()
+            if is_packed:
+                get_run_logger().info("%s is packed already, nothing to do", where)
+                return Archived(dataset.name, month, part, 0, raw_bytes, raw_bytes)
+            log_who_is_in_the_way(cursor, parent, month)
+            cursor.execute("select raw.ask_for_month(%s, %s)", [parent, month])
+            fresh = Identifier("raw", f"{dataset.raw_table}_load_{load_id}")
+            name = fresh.as_string(cursor)
+            cursor.execute(SQL("create table {} (like {}) using columnar").format(fresh, SQL(part)))
+            cursor.execute(
+                SQL("insert into {} select * from {} order by source_row").format(fresh, SQL(part))
+            )
+            rows = cursor.rowcount
+            if content_of_table(cursor, name) != content_of_table(cursor, part):
+                raise PipelineError("it does not read as what was written. Run again")
+            set_apart(cursor, dataset, month, fresh, where)
+        with dropped_on_failure(connection), connection, connection.cursor() as cursor:
+            cursor.execute("select raw.swap_month(%s, %s, %s)", [parent, month, name])
+        with connection, connection.cursor() as cursor:  # Citus has no sizes before a commit
+            cursor.execute(OF_THE_PARTITION, [parent, month])
+            [(part, _, size)] = cursor.fetchall()
+    sizes = (f"{rows:,}", raw_bytes / 1e6, size / 1e6)
+    get_run_logger().info("%s: packed %s rows, %.1f MB before, %.1f MB now", where, *sizes)
+    return Archived(dataset.name, month, part, rows, size, raw_bytes)
+
+
 def land_again(dataset: Dataset, month: date) -> bool:
     """Land an archived month in raw again, row by row as it was; returns whether it was not there.
 
@@ -169,8 +235,7 @@ def land_again(dataset: Dataset, month: date) -> bool:
         with connection, connection.cursor() as cursor:
             wait_for_turn(cursor, where)
             cursor.execute("select raw.drop_leftovers()")
-            there = SQL("select exists (select from {} where source_month = %s)")
-            cursor.execute(there.format(SQL(parent)), [month])
+            cursor.execute("select raw.has_rows(%s, %s)", [parent, month])
             if cursor.fetchall() == [(True,)]:
                 return False
             cursor.execute(LATEST, [dataset.name, month])
@@ -267,27 +332,54 @@ def write_month(
     Raises:
         OSError: the disk is full, or the folder can't be written to.
     """
+    names = columns_of(cursor, part)
+    kinds = {name: pa.int64() if name in NUMBERS else pa.string() for name in names}
+    with path.open("wb") as file:
+        with pq.ParquetWriter(file, pa.schema(kinds, about), compression="zstd") as parquet:
+            writer = Writer(parquet, kinds)
+            copy_out(cursor, part, names, writer)
+            writer.end()
+        os.fsync(file.fileno())
+    return len(names), cursor.rowcount, writer.hash.hexdigest()
+
+
+def columns_of(cursor: Cursor, part: str) -> list[str]:
+    """The names of a table's columns."""
     cursor.execute(
         "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0"
         " and not attisdropped order by attnum",
         [part],
     )
-    names = [name for (name,) in cursor]
-    kinds = {name: pa.int64() if name in NUMBERS else pa.string() for name in names}
-    with path.open("wb") as file:
-        with pq.ParquetWriter(file, pa.schema(kinds, about), compression="zstd") as parquet:
-            writer = Writer(parquet, kinds)
-            columns = SQL(", ").join(map(Identifier, names))
-            cursor.copy_expert(
-                SQL(
-                    "copy (select {} from {} order by source_row) to stdout"
-                    " with (format csv, force_quote *)"
-                ).format(columns, SQL(part)),
-                writer,  # type: ignore[arg-type]  # it writes, no more
-            )
-            writer.end()
-        os.fsync(file.fileno())
-    return len(names), cursor.rowcount, writer.hash.hexdigest()
+    return [name for (name,) in cursor]
+
+
+def copy_out(cursor: Cursor, part: str, names: list[str], writer: "Writer | Hash") -> None:
+    """Have these columns of a table's rows written, in the rows' order."""
+    cursor.copy_expert(
+        SQL(
+            "copy (select {} from {} order by source_row) to stdout"
+            " with (format csv, force_quote *)"
+        ).format(SQL(", ").join(map(Identifier, names)), SQL(part)),
+        writer,  # type: ignore[arg-type]  # it writes, no more
+    )
+
+
+def content_of_table(cursor: Cursor, part: str) -> str:
+    """The hash of a table's rows."""
+    writer = Hash()
+    copy_out(cursor, part, columns_of(cursor, part), writer)
+    return writer.hash.hexdigest()
+
+
+class Hash:
+    """What `copy_expert` writes a month to, where nothing but its hash is wanted."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def write(self, row: bytes) -> None:
+        """Take a row."""
+        self.hash.update(row)
 
 
 class Writer:

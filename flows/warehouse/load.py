@@ -78,7 +78,7 @@ class CopyRefused(PipelineError):
 
 
 # Without a month of which somebody has dropped or emptied the partition, and which is not in the
-# archive. `limit 1` has PostgreSQL look up one row of each month, where it may read them all.
+# archive.
 LATEST_LOADS = """
 select dataset, source_month, row_count, malformed_lines, sha256, is_sample, bytes, etag,
     last_modified, source
@@ -88,12 +88,9 @@ from (
     where dataset = %s and source_month = any(%s::date[]) is not false
     order by source_month, load_id desc
 ) as latest
-cross join lateral (
-    select true from raw.{} as raw_rows where raw_rows.source_month = latest.source_month
-    union all
-    select true from raw.archives where archives.load_id = latest.load_id
-    limit 1
-) as is_there
+where
+    raw.has_rows('raw.{}', source_month)
+    or exists (select from raw.archives where archives.load_id = latest.load_id)
 order by source_month
 """
 
@@ -107,7 +104,11 @@ def latest_loads(dataset: str) -> dict[date, Load]:
     with connect() as connection:
         if connection.exec_driver_sql("select to_regclass('raw.loads')").scalar() is None:
             return {}
-        if connection.exec_driver_sql("select to_regclass('raw.archives')").scalar() is None:
+        is_upgraded = (
+            "select to_regproc('raw.has_rows') is not null"
+            " and to_regclass('raw.archives') is not null"
+        )
+        if not connection.exec_driver_sql(is_upgraded).scalar():
             raise PipelineError("an earlier version made this warehouse: `make run` upgrades it")
         query = LATEST_LOADS.format(DATASETS[dataset].raw_table)
         found = connection.exec_driver_sql(query, (dataset, None))
@@ -259,13 +260,14 @@ def set_apart(cursor: Cursor, dataset: Dataset, month: date, fresh: Identifier, 
     """Give the filled table all that a partition has, and mark it as what it is until the swap."""
     run(
         cursor,
-        "alter table {} alter source_month drop default, alter source_row drop identity,"
+        "alter table {} alter source_month drop default, alter source_row drop identity if exists,"
         " alter load_id drop default",
         fresh,
     )
     name = fresh.as_string(cursor)
     parent = f"raw.{dataset.raw_table}"
     cursor.execute("select raw.constrain_month(%s, %s, %s)", [parent, month, name])
+    cursor.execute("select raw.spread(%s)", [name])
     cursor.execute("select raw.mark_as_apart(%s, %s)", [name, where])
 
 

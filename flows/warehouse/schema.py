@@ -25,7 +25,6 @@ FUNCTIONS = Path(__file__).with_name("schema.sql").read_text()
 COLUMNS = {dataset.raw_table: dataset.columns for dataset in DATASETS.values()}
 VERSION = hashlib.sha256(repr((MIGRATIONS, FUNCTIONS, COLUMNS)).encode()).hexdigest()[:12]
 MARK = "(nyc-taxi-elt)"  # ends the comment of each table and view that is ours
-CURRENT = f"version {VERSION} {MARK}"
 SCHEMAS = ("raw", "staging", "trip_months", "bookkeeping")
 OWN_COLUMNS = {"source_month": "date", "source_row": "bigint", "load_id": "bigint"}
 # How many of the migrations are what version 0.1 made, which marked nothing as ours, and what
@@ -44,16 +43,25 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
 
     Raises:
         PipelineError: something is there already under a name of ours, and is not ours; or a newer
-            version of this project has made the warehouse.
+            version of this project has made the warehouse, or it was made before Citus was there.
         TransientError: another session keeps the lock under which this is done.
     """
     cursor.execute(
-        "select bool_and(to_regclass('raw.' || name) is not null) from unnest(%s) as name",
+        "select bool_and(to_regclass('raw.' || name) is not null),"
+        " exists (select from pg_extension where extname = 'citus') from unnest(%s) as name",
         [[*COLUMNS]],
     )
-    if cursor.fetchall() == [(True,)] and comment_on_migrations(cursor).endswith(CURRENT):
+    [(are_there, is_on_several_servers)] = cursor.fetchall()
+    end = f"{' on several servers' * is_on_several_servers} {MARK}"
+    current, comment = f"version {VERSION}{end}", comment_on_migrations(cursor)
+    if are_there and comment.endswith(current):
         refuse_what_is_not_ours(cursor, models)
         return
+    if comment.endswith(MARK) and not comment.endswith(end):
+        raise PipelineError(
+            "this warehouse was made on one server, before the extension citus was in its "
+            "database: use a new one (POSTGRES_DB) and load the months there, or drop the extension"
+        )
     try:
         cursor.execute("set local lock_timeout = '20s'")
         cursor.execute(PREPARING)
@@ -74,7 +82,7 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
     cursor.execute(FUNCTIONS)
     for dataset in DATASETS.values():
         create_raw_table(cursor, dataset)
-    about = f"The migrations that this warehouse has had; {CURRENT}"
+    about = f"The migrations that this warehouse has had; {current}"
     cursor.execute(SQL("comment on table raw.migrations is {}").format(Literal(about)))
 
 
@@ -138,6 +146,7 @@ def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
     for name in dataset.columns:
         if name not in there:
             cursor.execute(SQL("alter table {} add column {} text").format(table, Identifier(name)))
+    cursor.execute("select raw.spread(%s)", [f"raw.{dataset.raw_table}"])
     about = f"Rows of TLC's {dataset.name} files, one partition per month {MARK}"
     cursor.execute(SQL("comment on table {} is {}").format(table, Literal(about)))
 

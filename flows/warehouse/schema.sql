@@ -9,6 +9,24 @@ language sql stable as $$
     select coalesce(obj_description(relation, 'pg_class') like '%(nyc-taxi-elt)', false)
 $$;
 
+-- Whether a relation has a row of a month; of one dataset, where it has rows of several. A query for each
+-- month: Citus does not join a distributed table to a local one for each row of that.
+create or replace function raw.has_rows(relation regclass, month date, dataset text default null)
+returns boolean
+language plpgsql stable as $$
+declare
+    is_there boolean;
+begin
+    if relation is not null then
+        execute format(
+            'select true from %s where source_month = %L%s limit 1', relation, month,
+            ' and dataset = ' || quote_literal(dataset)
+        ) into is_there;
+    end if;
+    return is_there is not null;
+end
+$$;
+
 -- The months that a table was built with and has no row of any more: somebody has dropped a partition,
 -- or emptied the table. One row of each is looked up.
 create or replace function raw.lost_months(built_months regclass, relation text)
@@ -16,23 +34,17 @@ returns table (dataset text, source_month date)
 language plpgsql stable as $$
 declare
     target regclass := to_regclass(relation);
+    has_datasets boolean := exists (
+        select from pg_attribute where attrelid = target and attname = 'dataset' and not attisdropped
+    );
 begin
     return query execute format(
         $query$
-        select built.dataset, built.source_month
-        from %s as built
-        left join lateral (%s) as found on true
-        where built.relation = %L and built.has_rows and found.is_there is null
+        select dataset, source_month
+        from %s
+        where relation = %L and has_rows and not raw.has_rows(%L, source_month, %s)
         $query$,
-        built_months,
-        case when target is null then 'select null::boolean as is_there' else format(
-            'select true as is_there from %s as target where target.source_month = built.source_month%s limit 1',
-            target,
-            case when exists (
-                select from pg_attribute where attrelid = target and attname = 'dataset' and not attisdropped
-            ) then ' and target.dataset = built.dataset' else '' end
-        ) end,
-        relation
+        built_months, relation, target, case when has_datasets then 'dataset' else 'null' end
     );
 end
 $$;
@@ -249,6 +261,57 @@ end
 $$;
 select raw.identify_rows('raw.malformed_lines');
 
+-- Whether Citus spreads this database over several servers.
+create or replace function raw.is_on_several_servers() returns boolean
+language sql stable as $$
+    select exists (select from pg_extension where extname = 'citus')
+$$;
+
+-- There, spread a table's rows by their number in the file, each beside the row of that number in the
+-- other tables. Elsewhere, and where they are spread already, nothing is done.
+create or replace function raw.spread(target regclass) returns void
+language plpgsql as $$
+begin
+    if not raw.is_on_several_servers() then
+        return;
+    elsif exists (select from pg_dist_partition where logicalrelid = target) then
+        return;
+    end if;
+    set local client_min_messages = warning;
+    perform create_distributed_table(target, 'source_row', colocate_with => coalesce(
+        (
+            select min(logicalrelid::text) from pg_dist_partition
+            where logicalrelid::text like 'raw.%' and partmethod = 'h'
+        ), 'none'
+    ));
+    -- What was filled here before it was spread: it is on the other servers now.
+    perform truncate_local_data_after_distributing_table(target);
+end
+$$;
+
+-- There, keep a copy of a small table on each server, to be joined to what is spread.
+create or replace function raw.keep_everywhere(target regclass) returns void
+language plpgsql as $$
+begin
+    if not raw.is_on_several_servers() then
+        return;
+    elsif not exists (select from pg_dist_partition where logicalrelid = target) then
+        perform create_reference_table(target);
+    end if;
+end
+$$;
+
+-- The bytes that a table takes, on all servers.
+create or replace function raw.size_of(target regclass) returns bigint
+language plpgsql as $$
+begin
+    if raw.is_on_several_servers() then
+        return citus_total_relation_size(target);
+    end if;
+    return pg_total_relation_size(target);
+end
+$$;
+
 -- What a month's partition of a table is called; it is in the schema of the table that fills it.
 create or replace function raw.partition_name(parent regclass, month date) returns text
 language sql stable as $$
@@ -296,10 +359,10 @@ language plpgsql as $$
 begin
     if (select is_plain from raw.loads where load_id = load) then
         begin
-            perform set_config('nyc_taxi_elt.values_are_plain', 'yes', true);
+            set local nyc_taxi_elt.values_are_plain = 'yes';
             execute format('create table %s as %s', fresh, rows);
             get diagnostics trip_count = row_count;
-            perform set_config('nyc_taxi_elt.values_are_plain', '', true);
+            set local nyc_taxi_elt.values_are_plain = '';
             return;
         exception when data_exception then
             why_not_cast := sqlerrm;
@@ -327,6 +390,7 @@ begin
         select inhrelid from pg_inherits
         where
             inhparent = parent
+            and not raw.is_on_several_servers()  -- each has statistics of its own parts
             and pg_stat_get_last_analyze_time(inhrelid) is null
             and pg_stat_get_last_autoanalyze_time(inhrelid) is null
     loop
@@ -554,9 +618,10 @@ begin
     perform raw.refuse_readers_of_a_month(parent, old);
     added := raw.columns_to_add(parent, fresh);
 
-    -- Readers need not wait for a month that only comes in addition, nor need it wait for them. The
-    -- new table is locked as well, which pg_dump may be reading.
-    if old is null and added is null then
+    -- Readers need not wait for a month that only comes in addition, nor need it wait for them: but on
+    -- several servers, each of which has its part of the month at another moment. The new table is
+    -- locked as well, which pg_dump may be reading.
+    if old is null and added is null and not raw.is_on_several_servers() then
         locks := raw.statements_to_lock(array[parent], 'share update exclusive');
     else
         perform raw.wait_for_older_snapshots(parent);
@@ -781,22 +846,23 @@ begin
     if actions is not null then
         execute format('alter table %s %s', target, actions);
     end if;
-    select string_agg(action, ', ' order by rank, number) into actions
-    from (
-        select 1 as rank, wanted.attnum as number, format(
-            'alter %I %s not null', wanted.attname, case when wanted.attnotnull then 'set' else 'drop' end
-        ) as action
-        from pg_attribute as wanted
-        where wanted.attrelid = shape and wanted.attnum > 0 and not wanted.attisdropped
-        union all
-        select 2, 0, concat(
-            'add ', case wanted.contype when 'c' then format('constraint %I ', wanted.conname) end,
-            pg_get_constraintdef(wanted.oid)
-        )
-        from pg_constraint as wanted
-        where wanted.conrelid = shape and wanted.contype in ('c', 'p', 'u')
-    ) as needed;
+    select string_agg(format(
+        'alter %I %s not null', attname, case when attnotnull then 'set' else 'drop' end
+    ), ', ' order by attnum) into actions
+    from pg_attribute
+    where attrelid = shape and attnum > 0 and not attisdropped;
     execute format('alter table %s %s', target, actions);
+    -- A statement for each, as Citus demands.
+    for actions in
+        select concat(
+            'add ', case contype when 'c' then format('constraint %I ', conname) end,
+            pg_get_constraintdef(oid)
+        )
+        from pg_constraint
+        where conrelid = shape and contype in ('c', 'p', 'u')
+    loop
+        execute format('alter table %s %s', target, actions);
+    end loop;
     perform raw.put_back_views(own_views);
 end
 $$;
@@ -817,7 +883,7 @@ begin
     if kind = 'v' then
         execute format('create temporary view definition_of_a_view as %s', definition);
         is_same := pg_get_viewdef(existing) = pg_get_viewdef('pg_temp.definition_of_a_view'::regclass);
-        drop view pg_temp.definition_of_a_view;
+        drop view definition_of_a_view;  -- not by its schema, which Citus takes for a lasting one
         if is_same then
             return false;
         end if;
@@ -926,12 +992,17 @@ $$;
 
 -- A row of a month's raw partition: its values in the order of the file's columns, without those that
 -- are not there. COPY has written the rows in their order, and nobody writes to them after that: so the
--- page of a row is found by halving. Where somebody has, all pages are read.
+-- page of a row is found by halving. Where somebody has, all pages are read; so too of a month that is
+-- packed, or spread over several servers, which has no pages here.
 create or replace function raw.values_of_row(part regclass, row_number bigint) returns json
 language plpgsql stable strict as $$
 declare
     first_page bigint := 0;
-    last_page bigint := pg_relation_size(part) / current_setting('block_size')::int - 1;
+    last_page bigint := (
+        select pg_relation_size(part) / current_setting('block_size')::int - 1
+        from pg_class inner join pg_am on relam = pg_am.oid
+        where pg_class.oid = part and amname = 'heap'
+    );
     middle bigint;
     first_row bigint;
     columns text := (
@@ -955,11 +1026,13 @@ begin
             last_page := middle - 1;
         end if;
     end loop;
-    execute format(
-        'select json_strip_nulls(row_to_json(file_row)) from ('
-        'select %s from %s where ctid >= %L and ctid < %L and source_row = %s) as file_row',
-        columns, part, format('(%s,0)', first_page), format('(%s,0)', first_page + 1), row_number
-    ) into found_values;
+    if last_page >= 0 then
+        execute format(
+            'select json_strip_nulls(row_to_json(file_row)) from ('
+            'select %s from %s where ctid >= %L and ctid < %L and source_row = %s) as file_row',
+            columns, part, format('(%s,0)', first_page), format('(%s,0)', first_page + 1), row_number
+        ) into found_values;
+    end if;
     if found_values is null then
         execute format(
             'select json_strip_nulls(row_to_json(file_row)) from ('

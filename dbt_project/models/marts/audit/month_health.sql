@@ -68,7 +68,10 @@ medians as (
         percentile_cont(0.5) within group (order by trips.duration_minutes) as minutes,
         percentile_cont(0.5) within group (order by trips.trip_distance) as miles,
         percentile_cont(0.5) within group (order by trips.fare_amount) as fare
-    from {{ ref('trips') }} as trips
+    from (
+        select * from {{ ref('trips') }}
+        where {{ is_of_the_month() }}
+    ) as trips
     inner join by_month
         on
             trips.dataset = by_month.dataset
@@ -90,7 +93,7 @@ duplicates as (
             source_month,
             count(*) as copies
         from {{ ref('trips') }}
-        where date_part('minute', pickup_datetime) = 30
+        where date_part('minute', pickup_datetime) = 30 and {{ is_of_the_month() }}
         group by
             dataset,
             source_month,
@@ -114,6 +117,7 @@ charges as (
         source_month,
         sum(abs(unexplained)) / nullif(sum(abs(total_amount)), 0) as unexplained
     from {{ ref('trip_charges') }}
+    where {{ is_of_the_month() }}
     group by dataset, source_month
 
 )

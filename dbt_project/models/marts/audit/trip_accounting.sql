@@ -41,6 +41,7 @@ from (
             0 as zero_passenger_trips,
             0 as rejected_trips
         from {{ ref('trips') }}
+        where {{ is_of_the_month() }}
         group by dataset, source_month
 
         union all

@@ -1,4 +1,4 @@
-with daily as (
+with daily as materialized (
 
     select
         dataset,
@@ -7,6 +7,7 @@ with daily as (
         coalesce(pickup_borough, 'Not recorded') as borough,
         {{ metric_columns() }}
     from {{ ref('trips') }}
+    where {{ is_of_the_month() }}
     group by dataset, source_month, day, coalesce(pickup_borough, 'Not recorded')
 
 )

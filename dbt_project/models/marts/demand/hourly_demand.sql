@@ -1,4 +1,4 @@
-with demand as (
+with demand as materialized (
 
     select
         dataset,
@@ -8,6 +8,7 @@ with demand as (
         extract(hour from pickup_datetime)::smallint as hour_of_day,
         {{ metric_columns() }}
     from {{ ref('trips') }}
+    where {{ is_of_the_month() }}
     group by dataset, source_month, pickup_location_id, weekday, hour_of_day
 
 )

@@ -1,4 +1,4 @@
-with mix as (
+with mix as materialized (
 
     select
         dataset,
@@ -7,6 +7,7 @@ with mix as (
         payment_type_id,
         {{ metric_columns() }}
     from {{ ref('trips') }}
+    where {{ is_of_the_month() }}
     group by dataset, source_month, day, payment_type_id
 
 )

@@ -1,4 +1,4 @@
-with pairs as (
+with pairs as materialized (
 
     select
         dataset,
@@ -7,6 +7,7 @@ with pairs as (
         dropoff_location_id,
         {{ metric_columns() }}
     from {{ ref('trips') }}
+    where {{ is_of_the_month() }}
     group by dataset, source_month, pickup_location_id, dropoff_location_id
 
 )

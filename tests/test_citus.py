@@ -1,0 +1,304 @@
+"""The flow in a database that Citus spreads over several servers.
+
+`TEST_CITUS_URL` names it on the coordinator, and what this project has there is dropped first: a
+database for the tests alone, with `test` in its name. Else all is skipped.
+
+    TEST_CITUS_URL=postgresql://elt:password@127.0.0.1:9700/elt_test pytest tests/test_citus.py
+"""
+
+import gzip
+import os
+import threading
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from conftest import (
+    free_port,
+    load_era,
+    load_file,
+    point_to,
+    run_dbt,
+    run_outside_transaction,
+    run_query,
+    target,
+    warehouse_to_build,
+)
+from made_up import made_up_month
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from flows.archive import archive
+from flows.build import build
+from flows.elt import elt
+from flows.errors import TransientError
+from flows.settings import Settings, read_settings
+from flows.warehouse import archive as archives
+from flows.warehouse.connection import connect
+from flows.warehouse.load import load
+
+URL = os.environ.get("TEST_CITUS_URL")
+JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
+# Our tables and views that analysts read, with their columns but for the time of the load.
+RELATIONS = """
+select
+    pg_class.oid::regclass::text,
+    string_agg(quote_ident(attname), ', ' order by attname)
+from pg_class inner join pg_attribute on attrelid = pg_class.oid
+where
+    relnamespace = 'public'::regnamespace and raw.is_ours(pg_class.oid) and not relispartition
+    and attnum > 0 and not attisdropped and attname <> 'loaded_at'
+group by 1
+"""
+SPREAD = """
+select logicalrelid::text from pg_dist_partition
+where partmethod = 'h' and not (select relispartition from pg_class where oid = logicalrelid)
+"""
+OURS = """
+select format('drop schema %I cascade', nspname)
+from pg_namespace
+where nspname in ('raw', 'staging', 'trip_months', 'bookkeeping')
+union all
+select format('drop table if exists %s cascade', pg_class.oid::regclass)
+from pg_class
+where
+    relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+    and obj_description(oid, 'pg_class') like '%(nyc-taxi-elt)'
+"""
+
+pytestmark = [
+    pytest.mark.skipif(not URL, reason="TEST_CITUS_URL names no coordinator of Citus"),
+    pytest.mark.timeout(1_800),
+]
+
+
+@pytest.fixture(scope="module")
+def emptied(prefect_server) -> Settings:
+    """The database that Citus spreads, without what a run before has left there."""
+    url = make_url(URL)
+    assert "test" in (url.database or "")
+    settings = read_settings().model_copy(
+        update={
+            "host": url.host,
+            "port": url.port,
+            "user": url.username,
+            "password": SecretStr(url.password or ""),
+            "db": url.database,
+        }
+    )
+    run_outside_transaction(settings, *[drop for (drop,) in run_query(settings, escaped(OURS))])
+    return settings
+
+
+def escaped(statement: str) -> str:
+    return statement.replace("%", "%%")
+
+
+def odd_january(folder: Path) -> Path:
+    """January with an additional column, and a line that is no row."""
+    lines = gzip.decompress(made_up_month(JANUARY, 1_000).read_bytes()).decode().splitlines()
+    lines = [f"{line},{'colour' if number == 0 else 'blue'}" for number, line in enumerate(lines)]
+    lines[500] = "not a row"
+    path = folder / "yellow_tripdata_2021-01.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run_everything(folder: Path) -> None:
+    """Sample months, and after a build another one, three datasets, both formats, and again."""
+    elt(months="2020-03..2020-04", source="sample")
+    january = odd_january(folder)
+    load_file(january, JANUARY, max_malformed_share=0.01)
+    load_era("green 2020 CSV", folder)
+    load_era("fhvhv 2024 Parquet", folder)
+    build()
+    load_file(january, JANUARY, max_malformed_share=0.01, force=True)
+    build()
+    build(full_refresh=True)
+
+
+def checksums(settings: Settings) -> dict[str, str]:
+    """The hash of each relation's rows, whatever their order."""
+    return {
+        relation: run_query(
+            settings,
+            "select md5(string_agg(row_hash, '' order by row_hash)) from"
+            f" (select md5(rows::text) as row_hash from (select {columns} from {relation}) as rows)"
+            " as hashed",
+        )[0][0]
+        for relation, columns in run_query(settings, RELATIONS)
+    }
+
+
+def analyses(settings: Settings) -> dict[str, list[list]]:
+    """The rows of each analysis."""
+    is_done, said = run_dbt(settings, "compile --select path:analyses")
+    assert is_done, said
+    return {
+        file.stem: [
+            [value for value in row if not isinstance(value, datetime | UUID)]  # of the load
+            for row in run_query(settings, escaped(file.read_text()))
+        ]
+        for file in (target(settings) / "compiled" / "nyc_taxi" / "analyses").glob("*.sql")
+    }
+
+
+@pytest.fixture(scope="module")
+def compared(emptied, tmp_path_factory) -> list[tuple[dict, dict]]:
+    """What all tables and all analyses say, on one server and on several."""
+    folder = tmp_path_factory.mktemp("files")
+    found = []
+    for settings in (warehouse_to_build(), emptied):
+        point_to(settings)
+        run_everything(folder)
+        found.append((checksums(settings), analyses(settings)))
+    return found
+
+
+@pytest.fixture
+def citus(emptied, compared) -> Settings:
+    """The settings in the environment name the database that Citus spreads."""
+    point_to(emptied)
+    return emptied
+
+
+def test_all_tables_are_as_on_one_server(compared):
+    [(one_server, _), (several, _)] = compared
+    assert len(one_server) > 30
+    assert several == one_server
+
+
+def test_each_analysis_gives_the_same_rows(compared):
+    [(_, one_server), (_, several)] = compared
+    assert len(one_server) > 10
+    assert several == one_server
+
+
+def test_raw_rows_and_trips_are_spread_and_nothing_is_left_half_done(citus):
+    raw = [f"raw.{name}_tripdata" for name in ("fhv", "fhvhv", "green", "yellow")]
+    trips = ["fhv_trips", "fhvhv_trips", "green_taxi_trips", "yellow_taxi_trips"]
+    assert {name for (name,) in run_query(citus, SPREAD)} == {*raw, *trips}
+    assert run_query(citus, "select count(*) from pg_prepared_xacts") == [(0,)]
+    malformed = "select line_number, line from raw.malformed_lines"
+    assert run_query(citus, malformed) == [(501, "not a row")]
+
+
+def test_a_question_with_a_month_reads_it_alone_and_on_the_servers(citus):
+    plan = run_query(
+        citus,
+        "explain select count(*) from trips"
+        " where dataset = 'yellow' and source_month = '2021-01-01'",
+    )
+    steps = "\n".join(step for (step,) in plan)
+    assert "yellow_taxi_trips_2021_01" in steps
+    assert "yellow_taxi_trips_2020_03" not in steps
+    assert "green_taxi_trips" not in steps
+    assert steps.count("Distributed Subplan") == 1  # the loads, which say what was sampled
+
+
+def test_a_month_is_archived_and_landed_again_as_it_was(citus, monkeypatch, tmp_path):
+    monkeypatch.setattr(archives, "ARCHIVE", tmp_path)
+    raw = "select t::text from raw.yellow_tripdata as t order by source_month, source_row"
+    trips = "select t::text from yellow_taxi_trips as t order by 1"
+    before, built = run_query(citus, raw), run_query(citus, trips)
+    assert len(archive(months="2021-01").archived) == 1
+    assert len(run_query(citus, raw)) == len(before) - 999
+    archive(months="2021-01", land_again=True)
+    assert run_query(citus, raw) == before
+    assert run_query(citus, trips) == built
+
+
+def test_a_month_is_packed_by_columns_and_reads_and_builds_the_same(citus):
+    raw = "select t::text from raw.yellow_tripdata as t order by source_month, source_row"
+    before, tables = run_query(citus, raw), checksums(citus)
+    outcome = archive(months="2021-01", pack=True)
+    assert [packed.rows for packed in outcome.archived] == [999]
+    method = (
+        "select amname::text from pg_class inner join pg_am on relam = pg_am.oid"
+        " where pg_class.oid = 'raw.yellow_tripdata_2021_01'::regclass"
+    )
+    assert run_query(citus, method) == [("columnar",)]
+    assert run_query(citus, raw) == before
+    build(full_refresh=True)
+    assert checksums(citus) == tables
+    [(trip,)] = run_query(
+        citus, "select max(trip_id) from yellow_taxi_trips where source_month = '2021-01-01'"
+    )
+    [(values,)] = run_query(citus, f"select raw_values from trip_origin({trip})")
+    assert values["colour"] == "blue"
+    assert archive(months="2021-01", pack=True).archived[0].rows == 0
+
+
+COUNTS = {
+    "raw": "select count(*) from raw.yellow_tripdata where source_month = '2021-02-01'",
+    "trips": "select count(*) from yellow_taxi_trips where source_month = '2021-02-01'",
+    "all trips": "select count(*) from trips where dataset = 'yellow' and"
+    " source_month = '2021-02-01'",
+    "mart": "select sum(trips) from daily_trips where dataset = 'yellow' and"
+    " source_month = '2021-02-01'",
+}
+
+
+@contextmanager
+def counting(settings: Settings):
+    """Count in a loop; yields the counts that were seen, and how often."""
+    seen, done = {name: {} for name in COUNTS}, threading.Event()
+
+    def count() -> None:
+        with connect(settings) as connection:
+            while not done.is_set():
+                for name, question in COUNTS.items():
+                    with connection.begin():
+                        number = connection.exec_driver_sql(question).scalar_one()
+                    seen[name][number] = seen[name].get(number, 0) + 1
+
+    threads = [threading.Thread(target=count) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_readers_beside_twenty_reloads_count_whole_months_alone(citus):
+    whole = {name: set() for name in COUNTS}
+
+    def reload(rows: int) -> None:
+        load_file(made_up_month(FEBRUARY, rows), FEBRUARY)
+        is_done, said = run_dbt(citus, "run --select yellow_taxi_trips daily_trips")
+        assert is_done, said
+        for name, question in COUNTS.items():
+            whole[name] |= {run_query(citus, question)[0][0]}
+
+    reload(2_000)
+    with counting(citus) as seen:
+        for number in range(20):
+            reload(1_000 if number % 2 == 0 else 2_000)
+    assert {name: set(counts) for name, counts in seen.items()} == whole
+    assert all(len(counts) == 2 and min(counts.values()) > 20 for counts in seen.values())
+
+
+def test_a_server_that_is_down_is_named_in_one_line_and_nothing_changes(citus, monkeypatch):
+    [(is_superuser,)] = run_query(citus, "select usesuper from pg_user where usename = user")
+    if not is_superuser:
+        pytest.skip("the role of TEST_CITUS_URL may not move a server")
+    monkeypatch.setattr(load, "retries", 0)
+    port, before = free_port(), run_query(citus, COUNTS["raw"])
+    [(node, host, its_port)] = run_query(
+        citus,
+        "select nodeid, nodename, nodeport from pg_dist_node where groupid <> 0"
+        " order by nodeid desc limit 1",
+    )
+    move = "select citus_update_node({}, '{}', {})"
+    run_query(citus, move.format(node, host, port))
+    try:
+        with pytest.raises(TransientError, match=f"2021-02 stays as it was: .*{host}:{port}"):
+            load_file(made_up_month(FEBRUARY, 500), FEBRUARY)
+    finally:
+        run_query(citus, move.format(node, host, its_port))
+    assert run_query(citus, COUNTS["raw"]) == before

@@ -48,7 +48,12 @@ NOT_RUN = {
     "prefect gcl update": "Prefect's own",
     "prefect server start": "the notes'; test_serve.py has what takes its place",
 }
-OTHERS_SQL = {"install postgres;": "DuckDB's", "quantileExactInclusive": "ClickHouse's"}
+OTHERS_SQL = {
+    "install postgres;": "DuckDB's",
+    "quantileExactInclusive": "ClickHouse's",
+    "extension citus": "takes Citus; the page says where it was run",
+    "citus_add_node": "the same",
+}
 # Options that are of no command of ours: psql's and pg_restore's, and one that dbt has not yet.
 OTHERS_OPTIONS = {"--csv", "--no-owner", "--no-privileges", "--use-v2-parser"}
 

@@ -748,7 +748,7 @@ def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
         forget_flags_of_dbt()
         runner = dbtRunner(callbacks=[lambda event: said.append(event.info.msg)])
         variables = () if "--vars" in command else AS_THE_FLOWS
-        result = runner.invoke([*shlex.split(command), *map(str, where), *variables, *QUIETLY])
+        result = runner.invoke([*command.split(), *map(str, where), *variables, *QUIETLY])
     return result.success, "\n".join([*said, str(result.exception or "")])
 
 

@@ -48,7 +48,7 @@ from {{ ref('stg_tlc__red_trips') }}
 """
 IN_TRIPS = """
 select
-    'red' as dataset, trip_id, source_month, pickup_datetime, dropoff_datetime,
+    'red' as dataset, trip_id, source_month, source_row, pickup_datetime, dropoff_datetime,
     pickup_location_id, null::smallint as dropoff_location_id,
     null as pickup_zone_from, null as dropoff_zone_from,
     null::numeric(14, 2) as duration_minutes, null::numeric(14, 4) as trip_distance,

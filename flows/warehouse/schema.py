@@ -53,8 +53,11 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
     )
     [(are_there, is_on_several_servers)] = cursor.fetchall()
     end = f"{' on several servers' * is_on_several_servers} {MARK}"
-    current, comment = f"version {VERSION}{end}", comment_on_migrations(cursor)
-    if are_there and comment.endswith(current):
+    current = f"version {VERSION}{end}"
+    # Not asked where nothing is: PostgreSQL would remember that until the transaction's end, though
+    # another one has made it all while this one waits for the lock.
+    comment = comment_on_migrations(cursor) if are_there else ""
+    if comment.endswith(current):
         refuse_what_is_not_ours(cursor, models)
         return
     if comment.endswith(MARK) and not comment.endswith(end):

@@ -219,8 +219,8 @@ def measure_layouts(file: SourceFile) -> Measured:
     surplus = with_line_ends(file.path, "surplus_fields", b"\r\n", b",,\r\n")
     ways = {
         COPY: partial(copy_with_psql, file.path),
-        "our load, with a blank second line (at most 1.15)": partial(our_load, blank),
-        "our load, with two surplus fields (at most 1.15)": partial(our_load, surplus),
+        "our load, with a blank second line": partial(our_load, blank),
+        "our load, with two surplus fields": partial(our_load, surplus),
     }
     return in_turns(ways, dict.fromkeys(ways, 5))
 
@@ -230,7 +230,7 @@ def measure_parquet(file: SourceFile) -> Measured:
     parquet = make_parquet(file.path)
     ways = {
         f"{COPY}, from CSV": partial(copy_with_psql, file.path),
-        "our load, from Parquet (at most 1.3)": partial(our_load, parquet),
+        "our load, from Parquet": partial(our_load, parquet),
         **{f"{name}, from Parquet": partial(peer, name, parquet.path) for name in PARQUET_PEERS},
     }
     return in_turns(ways, dict.fromkeys(ways, 5))
@@ -309,8 +309,8 @@ def measure_transformation(file: SourceFile) -> Measured:
         ways = {
             "plain casts": partial(bare, plain_casts()),
             "plain casts, and the measures": partial(bare, casts_and_measures()),
-            "our model, a month replaced (at most 1.6)": partial(model, forgotten),
-            "our model, a new month (at most 1.6)": partial(
+            "our model, a month replaced": partial(model, forgotten),
+            "our model, a new month": partial(
                 model, forgotten, "drop table trip_months.yellow_taxi_trips_2021_01"
             ),
         }
@@ -455,7 +455,7 @@ def measure_memory(file: SourceFile) -> Measured:
 def measure_row_group(file: SourceFile) -> Measured:
     """Of a month of Parquet, and of one with many rows in its one row group."""
     few, many = make_parquet(file.path).path, make_parquet(file.path, MANY_ROWS).path
-    files = {f"{ROWS:,} rows": few, f"{MANY_ROWS:,} rows (at most 500)": many}
+    files = {f"{ROWS:,} rows": few, f"{MANY_ROWS:,} rows": many}
     peaks = {name: [peak(in_a_process("load_alone", path))] for name, path in files.items()}
     many.unlink()
     return peaks
@@ -522,7 +522,7 @@ def main(words: list[str]) -> None:
             empty_the_warehouse()
             ways = measure(file)
             keep(word, title, unit, machine(), ways)
-            print(as_table(title, unit, machine(), ways))
+            print(as_table(title, unit, ways))
     finally:
         server.terminate()
         server.wait(30)

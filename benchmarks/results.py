@@ -2,7 +2,8 @@
 
 results.json has for each part its title, its unit, what it was measured on, and of each way all
 that was measured, in that order: {"part": {"title", "unit", "on", "ways": {way: [seconds, …]}}}.
-The page has the medians between the comments `<!-- part -->` and `<!-- end -->`.
+The page has the medians between the comments `<!-- part -->` and `<!-- end -->`, and between
+`<!-- machines -->` and that, what they were measured on.
 """
 
 import json
@@ -31,17 +32,26 @@ def read() -> dict[str, dict]:
 
 def filled(page: str) -> str:
     """A page with the newest tables."""
-    for part, measured in read().items():
-        table = f"<!-- {part} -->\n{as_table(**measured)}\n<!-- end -->"
-        page = re.sub(rf"<!-- {part} -->\n.*?<!-- end -->", lambda _, t=table: t, page, flags=re.S)
-    return page
+    parts = read()
+    machines: dict[str, list[str]] = {}
+    for part, measured in parts.items():
+        page = put(page, part, as_table(measured["title"], measured["unit"], measured["ways"]))
+        machines.setdefault(measured["on"], []).append(measured["title"])
+    lines = [f"- {'; '.join(titles)}: {on}" for on, titles in machines.items()]
+    return put(page, "machines", "\n".join(lines))
 
 
-def as_table(title: str, unit: str, on: str, ways: Measured) -> str:
+def put(page: str, name: str, content: str) -> str:
+    """The page with that between two comments; the same page, where it has not these."""
+    between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
+    return between.sub(lambda _: f"{content}\n", page)
+
+
+def as_table(title: str, unit: str, ways: Measured) -> str:
     """A part as Markdown: medians, and their ratios to the first row's."""
     first = statistics.median(next(iter(ways.values())))
     rows = [f"| {title} | {unit} | ratio |", "| --- | --- | --- |"]
     for way, seconds in ways.items():
         median = statistics.median(seconds)
         rows.append(f"| {way} | {median:,.2f} | {median / first:.2f} |")
-    return "\n".join([*rows, "", f"({on})"])
+    return "\n".join(rows)

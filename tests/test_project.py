@@ -228,7 +228,8 @@ def test_the_page_about_speed_shows_what_was_measured(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import results
 
-    parts = re.findall(r"^<!-- (?!end)(\w+) -->$", page := read("docs/speed.md"), flags=re.M)
-    assert parts
-    assert results.read().keys() >= set(parts)
+    page = read("docs/speed.md")
+    shown = set(re.findall(r"^<!-- (?!end|machines)(\w+) -->$", page, flags=re.M))
+    assert shown
+    assert results.read().keys() >= shown
     assert results.filled(page) == page

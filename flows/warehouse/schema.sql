@@ -572,7 +572,9 @@ begin
         union all
         select null, conname, raw.name_after(name, substr(conname, length(former) + 1))
         from pg_constraint
-        where conrelid = target and contype = 'n' and starts_with(conname, former)
+        where
+            conrelid = target and contype = 'n' and starts_with(conname, former)
+            and not raw.is_on_several_servers()  -- Citus renames no constraint
     loop
         if own.constraint is not null then
             execute format('alter table %s rename constraint %I to %I', target, own.constraint, own.name);

@@ -9,4 +9,4 @@ where
     and dropoff_borough = 'Manhattan'
     and speed_mph between 0.5 and 80
 group by hour_of_day
-order by miles_an_hour
+order by miles_an_hour, hour_of_day

@@ -34,7 +34,7 @@ from flows.warehouse.load import (
     set_apart,
     wait_for_turn,
 )
-from flows.warehouse.schema import OWN_COLUMNS
+from flows.warehouse.schema import OWN_COLUMNS, columns_of
 
 ARCHIVE = DATA / "archive"
 BATCH_BYTES = 8_000_000  # of CSV, which become a row group
@@ -341,16 +341,6 @@ def write_month(
             writer.end()
         os.fsync(file.fileno())
     return len(names), cursor.rowcount, writer.hash.hexdigest()
-
-
-def columns_of(cursor: Cursor, part: str) -> list[str]:
-    """The names of a table's columns."""
-    cursor.execute(
-        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0"
-        " and not attisdropped order by attnum",
-        [part],
-    )
-    return [name for (name,) in cursor]
 
 
 def copy_out(cursor: Cursor, part: str, names: list[str], writer: "Writer | Hash") -> None:

@@ -111,7 +111,7 @@ def migrations_done(cursor: Cursor) -> list[str]:
                 "update this one, or use another database: POSTGRES_DB"
             )
         return done
-    loads = columns_of(cursor, "loads")
+    loads = columns_of(cursor, "raw.loads")
     if not {"load_id", "source_month", "sha256", "flow_run_id"} <= set(loads):
         return []
     return [*MIGRATIONS][: UNNUMBERED if "dataset" in loads else OF_VERSION_0_1]
@@ -145,7 +145,7 @@ def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
             " alter table {} drop constraint if exists source_month_is_a_month"
         ).format(table, SQL(", ").join(columns), table)
     )
-    there = columns_of(cursor, dataset.raw_table)
+    there = columns_of(cursor, f"raw.{dataset.raw_table}")
     for name in dataset.columns:
         if name not in there:
             cursor.execute(SQL("alter table {} add column {} text").format(table, Identifier(name)))
@@ -155,11 +155,11 @@ def create_raw_table(cursor: Cursor, dataset: Dataset) -> None:
 
 
 def columns_of(cursor: Cursor, table: str) -> list[str]:
-    """The names of a raw table's columns, read without locking it; none where there is none."""
+    """The names of a table's columns, read without locking it; none where there is none."""
     cursor.execute(
         "select attname from pg_attribute where attrelid = to_regclass(%s)"
         " and attnum > 0 and not attisdropped order by attnum",
-        [f"raw.{table}"],
+        [table],
     )
     return [name for (name,) in cursor]
 

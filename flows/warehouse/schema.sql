@@ -267,14 +267,24 @@ language sql stable as $$
     select exists (select from pg_extension where extname = 'citus')
 $$;
 
+-- Whether it has still to be told where a table of this one is to be. Not one condition: where there is
+-- no Citus, its table can't be named.
+create or replace function raw.is_to_be_placed(target regclass) returns boolean
+language plpgsql stable as $$
+begin
+    if raw.is_on_several_servers() then
+        return not exists (select from pg_dist_partition where logicalrelid = target);
+    end if;
+    return false;
+end
+$$;
+
 -- There, spread a table's rows by their number in the file, each beside the row of that number in the
 -- other tables. Elsewhere, and where they are spread already, nothing is done.
 create or replace function raw.spread(target regclass) returns void
 language plpgsql as $$
 begin
-    if not raw.is_on_several_servers() then
-        return;
-    elsif exists (select from pg_dist_partition where logicalrelid = target) then
+    if not raw.is_to_be_placed(target) then
         return;
     end if;
     set local client_min_messages = warning;
@@ -293,9 +303,7 @@ $$;
 create or replace function raw.keep_everywhere(target regclass) returns void
 language plpgsql as $$
 begin
-    if not raw.is_on_several_servers() then
-        return;
-    elsif not exists (select from pg_dist_partition where logicalrelid = target) then
+    if raw.is_to_be_placed(target) then
         perform create_reference_table(target);
     end if;
 end

@@ -466,6 +466,7 @@ class TestTask:
 
     def test_progress_is_an_artifact_of_the_run(self, site, tmp_path):
         from prefect.client.orchestration import get_client
+        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
         site.pages["/trips.csv"] = (200, CSV, {})
 
@@ -474,10 +475,10 @@ class TestTask:
             get_file(f"{site.url}/trips.csv", folder=tmp_path)
 
         state = run(return_state=True)
+        of_the_run = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
         with get_client(sync_client=True) as client:
-            artifacts = client.read_artifacts()
-        mine = [a for a in artifacts if a.flow_run_id == state.state_details.flow_run_id]
-        assert [(a.type, a.data) for a in mine] == [("progress", 100.0)]
+            found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=of_the_run))
+        assert [(artifact.type, artifact.data) for artifact in found] == [("progress", 100.0)]
 
 
 def test_what_a_server_says_of_a_file_is_known_without_the_file(site, tmp_path):

@@ -73,8 +73,9 @@ def backfilled(prefect_server, api, tmp_path_factory):
         return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def runs_of(flow: str) -> list[dict]:
-        runs = api("flow_runs", flows={"name": {"any_": [flow]}}, sort="START_TIME_ASC")
-        return [run for run in runs if run["deployment_id"] and "2020-0" in run["name"]]
+        of_deployments = {"deployment_id": {"is_null_": False}, "name": {"like_": "2020-0"}}
+        asked = {"flows": {"name": {"any_": [flow]}}, "flow_runs": of_deployments}
+        return api("flow_runs", **asked, sort="START_TIME_ASC")
 
     def is_in_the_middle() -> bool:
         states = [run["state_type"] for run in runs_of("land")]

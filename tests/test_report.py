@@ -323,7 +323,7 @@ def cells(row: str) -> list[str]:
 
 @pytest.fixture
 def artifact(page, api, folder) -> str:
-    reports = api("artifacts", artifacts={"key": {"any_": ["report"]}}, limit=200)
+    reports = api("artifacts", artifacts={"key": {"any_": ["report"]}}, sort="CREATED_DESC")
     [data] = [found["data"] for found in reports if str(folder) in found["data"]]
     return data
 

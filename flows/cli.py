@@ -21,6 +21,7 @@ from rich.console import Console
 from flows import interrupt
 from flows.errors import PipelineError, UsageError, fill, is_prefect_away
 from flows.parameters import Request, check_datasets
+from flows.server import temporary
 from flows.tlc.contact import refuse_absent
 from flows.tlc.source import SAMPLE
 
@@ -152,7 +153,6 @@ def run_flow(module: str, command: Command) -> "State[Any]":
     if not command.verbose:
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
         os.environ["PREFECT_SERVER_LOGGING_LEVEL"] = "CRITICAL"  # of the temporary one
-    flow: Flow[..., Any] = getattr(import_module(module), module.rpartition(".")[2])
     # Not at the top, nor is the flow: with Prefect, they take seconds to import.
     from prefect.settings import (
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -160,15 +160,18 @@ def run_flow(module: str, command: Command) -> "State[Any]":
         temporary_settings,
     )
 
+    api_url = get_current_settings().api.url
+    if not api_url:
+        temporary.start()
+    flow: Flow[..., Any] = getattr(import_module(module), module.rpartition(".")[2])
     from flows.progress import show_own_log
 
     if not command.verbose:
         show_own_log()
-    api_url = get_current_settings().api.url
     observed: Any = flow.with_options(on_running=[interrupt.remember_run])
+    if not api_url:
+        temporary.wait()
     try:
-        if not api_url:
-            interrupt.start_temporary_server()
         # With heartbeats, each flow would last until they have slept a whole second. Whoever
         # starts a run here sees it end; a worker's runs send them.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -178,10 +181,6 @@ def run_flow(module: str, command: Command) -> "State[Any]":
             raise PipelineError(
                 f"Prefect's server at {api_url} does not answer. Start it, or take "
                 "PREFECT_API_URL out of your settings"
-            ) from None
-        if "ephemeral Prefect API server" in str(error):
-            raise PipelineError(
-                "Prefect's temporary server does not start: --verbose shows why"
             ) from None
         raise
     return state

@@ -10,7 +10,6 @@ transaction.
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -18,6 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
 from weakref import WeakSet
+
+from flows.server import temporary
 
 if TYPE_CHECKING:
     from prefect.client.schemas import FlowRun
@@ -27,7 +28,6 @@ MESSAGE = (
     "interrupted: finished months are kept, and unfinished ones are as they were before; run again "
     "to go on"
 )
-STARTED_BY = "NYC_TAXI_RUN"  # in the environment of a temporary server: its run's process id
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 runs: list[UUID] = []  # Prefect's flow runs of this process, the outer ones
@@ -83,10 +83,7 @@ def end(number: int, message: str) -> NoReturn:
         thread = threading.Thread(target=job, daemon=True)
         thread.start()
         thread.join(seconds)
-    if server := temporary_server():
-        with suppress(OSError):
-            server.kill()
-    os._exit(128 + number)
+    os._exit(128 + number)  # Prefect's temporary server ends then, if it has not yet
 
 
 def clean_up() -> None:
@@ -94,19 +91,8 @@ def clean_up() -> None:
     cancel_queries()  # frees the main thread, which then stands still
     with suppress(Exception):
         cancel_runs()
-    if server := temporary_server():
-        with suppress(OSError, subprocess.TimeoutExpired):
-            server.terminate()
-            server.wait(1)
-
-
-def temporary_server() -> "subprocess.Popen[bytes] | None":
-    """Prefect's temporary server, where this process has started one."""
-    module = sys.modules.get("prefect.server.api.server")
-    server: subprocess.Popen[bytes] | None = None
-    with suppress(AttributeError):  # the module is not there, or not imported to its end
-        server = module.SubprocessASGIServer().server_process  # type: ignore[union-attr]
-    return server
+    with suppress(OSError):
+        temporary.stop(1)
 
 
 def cancel_queries() -> None:
@@ -168,46 +154,3 @@ def hidden_signal(error: Exception) -> BaseException | None:
     if raised.startswith("KeyboardInterrupt"):
         return KeyboardInterrupt()
     return TerminationSignal(signal.SIGTERM) if raised.startswith("TerminationSignal") else None
-
-
-def start_temporary_server() -> None:
-    """Start Prefect's temporary server, in such a way that it does not hear Ctrl-C.
-
-    Ctrl-C is for all processes of a terminal's foreground group. A server that heard it too would
-    be gone before it could be told what became of the run, and each of Prefect's requests would
-    be repeated for a minute. It inherits which signals are blocked; here, the thread for signals
-    still hears them.
-    """
-    from prefect.client.orchestration import get_client
-
-    end_orphans()
-    unheard = (signal.SIGINT, signal.SIGHUP)
-    signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
-    os.environ[STARTED_BY] = str(os.getpid())
-    try:
-        get_client(sync_client=True)  # where no API is set, this starts the server
-    finally:
-        del os.environ[STARTED_BY]
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, unheard)
-
-
-def end_orphans() -> int:
-    """End the temporary servers of runs of this folder that were killed; returns how many.
-
-    Each takes 260 MB. Ours are those of this environment's Python that know which run has started
-    them; an orphan has another process for a parent by now.
-    """
-    import psutil
-
-    orphans = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            is_ours = process.cmdline()[:3] == [sys.executable, "-m", "uvicorn"]
-            run = process.environ().get(STARTED_BY) if is_ours else None
-            if run and process.ppid() != int(run):
-                process.terminate()
-                orphans.append(process)
-    for process in psutil.wait_procs(orphans, timeout=5)[1]:
-        with suppress(psutil.Error):
-            process.kill()
-    return len(orphans)

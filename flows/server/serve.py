@@ -24,7 +24,6 @@ from prefect.settings import (
 
 from flows.environment import IS_INSTALLED
 from flows.errors import PipelineError
-from flows.interrupt import end_orphans
 from flows.server.deploy import deploy
 from flows.server.prefect_database import ensure_database
 from flows.server.worker import WORK_POOL, answers
@@ -112,8 +111,6 @@ def stop() -> bool:
 def down() -> None:
     """Stop what `taxi up`, `taxi run` and `taxi serve` have started on this machine."""
     print("Prefect's server and worker stopped" if stop() else "Prefect was not running")
-    if orphans := end_orphans():
-        print(f"Prefect's temporary server of a run that was killed: {orphans} stopped")
     is_stopped = embedded.stop(embedded.DATA_DIR)
     print("PostgreSQL stopped" if is_stopped else "PostgreSQL was not running")
 

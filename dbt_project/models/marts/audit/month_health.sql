@@ -1,5 +1,6 @@
--- The trips are counted once, by day and vendor. Medians are of at most 200,000 trips of a month,
--- and duplicates are looked for among those that begin in one minute of the hour.
+-- The trips are counted once, by day and vendor. Medians and the share of money unexplained are of
+-- at most 200,000 trips of a month, evenly spread over it, and duplicates are looked for among
+-- those that begin in one minute of the hour.
 with by_day as (
 
     select
@@ -60,24 +61,24 @@ by_vendor as (
 
 ),
 
+sample as (
+
+    select 1 + max(trips)::bigint / 200000 as one_in
+    from by_month
+
+),
+
 medians as (
 
     select
-        trips.dataset,
-        trips.source_month,
-        percentile_cont(0.5) within group (order by trips.duration_minutes) as minutes,
-        percentile_cont(0.5) within group (order by trips.trip_distance) as miles,
-        percentile_cont(0.5) within group (order by trips.fare_amount) as fare
-    from (
-        select * from {{ ref('trips') }}
-        where {{ is_of_the_month() }}
-    ) as trips
-    inner join by_month
-        on
-            trips.dataset = by_month.dataset
-            and trips.source_month = by_month.source_month
-            and trips.trip_id % (1 + by_month.trips::bigint / 200000) = 0
-    group by trips.dataset, trips.source_month
+        dataset,
+        source_month,
+        percentile_cont(0.5) within group (order by duration_minutes) as minutes,
+        percentile_cont(0.5) within group (order by trip_distance) as miles,
+        percentile_cont(0.5) within group (order by fare_amount) as fare
+    from {{ ref('trips') }}
+    where trip_id % (select sample.one_in from sample) = 0 and {{ is_of_the_month() }}
+    group by dataset, source_month
 
 ),
 
@@ -117,7 +118,7 @@ charges as (
         source_month,
         sum(abs(unexplained)) / nullif(sum(abs(total_amount)), 0) as unexplained
     from {{ ref('trip_charges') }}
-    where {{ is_of_the_month() }}
+    where trip_id % (select sample.one_in from sample) = 0 and {{ is_of_the_month() }}
     group by dataset, source_month
 
 )

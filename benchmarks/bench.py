@@ -100,6 +100,20 @@ SETTINGS = read_settings()
 URL = SETTINGS.url.render_as_string(hide_password=False).replace("+psycopg2", "")
 PEERS = {"pandas to_sql, a tenth": 2, "pandas + COPY": 2, "polars + ADBC": 3, "dlt": 3}
 PARQUET_PEERS = ("ADBC", "DuckDB")
+QUESTIONS = {  # those that others have asked of these trips for years, in TLC's names
+    "trips by vendor": "select vendorid, count(*) from tlc_yellow_trips group by 1",
+    "average total by passengers": (
+        "select passenger_count, avg(total_amount) from tlc_yellow_trips group by 1"
+    ),
+    "trips by year and passengers": (
+        "select extract(year from tpep_pickup_datetime), passenger_count, count(*)"
+        " from tlc_yellow_trips group by 1, 2"
+    ),
+    "trips by year, passengers and miles": (
+        "select extract(year from tpep_pickup_datetime), passenger_count, round(trip_distance),"
+        " count(*) from tlc_yellow_trips group by 1, 2, 3 order by 1, 4 desc"
+    ),
+}
 COPY = "psql \\copy into text columns"
 TIMES = ("tpep_pickup_datetime", "tpep_dropoff_datetime")
 DOUBLE_CODES = ("passenger_count", "RatecodeID")
@@ -115,14 +129,20 @@ TYPES = {  # as TLC's Parquet of 2021 has them
 def in_turns(ways: dict[str, Callable[[], float | None]], rounds: dict[str, int]) -> Measured:
     """Run each way so many times, one after the other; return the seconds of each.
 
-    A way may return its own time; else that of the call counts.
+    A way may return its own time; else that of the call counts. One whose program fails is left
+    out.
     """
-    seconds = {name: [] for name in ways}
+    seconds: Measured = {name: [] for name in ways}
     for number in range(max(rounds.values())):
         for name, way in ways.items():
-            if number < rounds[name]:
+            if number < rounds[name] and name in seconds:
                 began = time.perf_counter()
-                own = way()
+                try:
+                    own = way()
+                except subprocess.CalledProcessError as error:
+                    del seconds[name]
+                    print(f"  {name}: {error}\n{error.stderr or ''}", file=sys.stderr, flush=True)
+                    continue
                 seconds[name].append(own or time.perf_counter() - began)
                 print(f"  {name}: {seconds[name][-1]:.2f}", file=sys.stderr, flush=True)
     return seconds
@@ -165,10 +185,10 @@ def our_load(file: SourceFile) -> None:
     load(file, YELLOW, JANUARY, force=True)
 
 
-def peer(name: str, path: Path) -> float:
+def peer(name: str, path: Path, given: str = URL) -> float:
     """Run another tool in its own environment; it says itself how long it took, without imports."""
     python = HOME / "peers" / "bin" / "python"
-    command = [python, ROOT / "benchmarks" / "peers.py", name, path, URL]
+    command = [python, ROOT / "benchmarks" / "peers.py", name, path, given]
     environment = os.environ | {"DLT_DATA_DIR": str(HOME / "dlt")}
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     seconds = float(said.stdout.split()[-1])
@@ -377,6 +397,20 @@ def measure_flows(file: SourceFile) -> Measured:
     )
 
 
+def measure_questions(file: SourceFile) -> Measured:
+    """Questions of 24 months, to our trips and to DuckDB, which reads the months' Parquet."""
+    for month in TWO_YEARS:
+        load(file, YELLOW, month, limits=ANY_MONTH)
+    with dbt_on(SETTINGS.url) as dbt:
+        dbt("build", "--select", "+tlc_yellow_trips", "--resource-type", "model", "seed")
+    parquet = make_parquet(file.path).path
+    ways = {}
+    for name, question in QUESTIONS.items():
+        ways[name] = partial(run_sql, question)
+        ways[f"{name}, DuckDB"] = partial(peer, "DuckDB answers", parquet, question)
+    return in_turns(ways, dict.fromkeys(ways, 3))
+
+
 def measure_reload(file: SourceFile) -> Measured:
     """(c) A month is loaded again, alone in the warehouse and as one of 24; and nothing to do."""
     path = file.path
@@ -477,6 +511,7 @@ PARTS = {  # what each measures, how, and in which unit
     "year": ("Twelve months", measure_year, "seconds"),
     "model": ("The trips' model", measure_transformation, "seconds"),
     "flows": ("From a file to a table for analysts", measure_flows, "seconds"),
+    "questions": ("Questions of 24 months", measure_questions, "seconds"),
     "reload": ("A month loaded again, with all marts and tests", measure_reload, "seconds"),
     "months": ("Many small months", measure_many_months, "seconds"),
     "memory": ("Peak memory of the flow's process", measure_memory, "MB"),

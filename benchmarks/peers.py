@@ -1,6 +1,7 @@
 """Other ways to get a month into PostgreSQL, each as its own documentation has it at its fastest.
 
-python peers.py WAY FILE URL, in an environment of its own; it prints the seconds that it took.
+python peers.py WAY FILE URL, in an environment of its own; it prints the seconds that it took. For
+DuckDB's answer to a question of 24 such files, the question stands in the place of the URL.
 """
 
 import io
@@ -100,11 +101,19 @@ def parquet_duckdb(path: str, url: str) -> None:
     with duckdb.connect() as connection:
         connection.load_extension(str(extension))
         connection.execute(f"attach '{url}' as pg (type postgres)")
-        connection.execute(f"create or replace table pg.peer as from read_parquet('{path}')")
+        connection.read_parquet(path).create_view("month")
+        connection.execute("create or replace table pg.peer as from month")
+
+
+def answer_duckdb(path: str, question: str) -> None:
+    """DuckDB answers a question from 24 files of Parquet, each of which is this one."""
+    with duckdb.connect() as connection:
+        connection.read_parquet([path] * 24).create_view("tlc_yellow_trips")
+        connection.execute(question).fetchall()
 
 
 if __name__ == "__main__":
-    way, path, url = sys.argv[1:]
+    way, path, given = sys.argv[1:]
     ways = {
         "pandas to_sql, a tenth": lambda *a: pandas_to_sql(*a, chunks=1),
         "pandas + COPY": pandas_copy,
@@ -112,7 +121,8 @@ if __name__ == "__main__":
         "dlt": dlt_arrow,
         "ADBC": parquet_adbc,
         "DuckDB": parquet_duckdb,
+        "DuckDB answers": answer_duckdb,
     }
     began = time.perf_counter()
-    ways[way](path, url)
+    ways[way](path, given)
     print(time.perf_counter() - began)

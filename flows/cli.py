@@ -18,10 +18,9 @@ from cyclopts.help import PlainFormatter
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows import interrupt
+from flows import interrupt, temporary_server
 from flows.errors import PipelineError, UsageError, fill, is_prefect_away
 from flows.parameters import Request, check_datasets
-from flows.server import temporary
 from flows.tlc.contact import refuse_absent
 from flows.tlc.source import SAMPLE
 
@@ -162,7 +161,7 @@ def run_flow(module: str, command: Command) -> "State[Any]":
 
     api_url = get_current_settings().api.url
     if not api_url:
-        temporary.start()
+        temporary_server.start()
     flow: Flow[..., Any] = getattr(import_module(module), module.rpartition(".")[2])
     from flows.progress import show_own_log
 
@@ -170,7 +169,7 @@ def run_flow(module: str, command: Command) -> "State[Any]":
         show_own_log()
     observed: Any = flow.with_options(on_running=[interrupt.remember_run])
     if not api_url:
-        temporary.wait()
+        temporary_server.wait()
     try:
         # With heartbeats, each flow would last until they have slept a whole second. Whoever
         # starts a run here sees it end; a worker's runs send them.

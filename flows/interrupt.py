@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
 from weakref import WeakSet
 
-from flows.server import temporary
+from flows import temporary_server
 
 if TYPE_CHECKING:
     from prefect.client.schemas import FlowRun
@@ -92,7 +92,7 @@ def clean_up() -> None:
     with suppress(Exception):
         cancel_runs()
     with suppress(OSError):
-        temporary.stop(1)
+        temporary_server.stop(1)
 
 
 def cancel_queries() -> None:

@@ -19,7 +19,7 @@ from flows.settings import DATA, ROOT
 from flows.warehouse.connection import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
-SERVER = "flows.server.temporary"  # the module that the temporary server's process runs
+SERVER = "flows.temporary_server"  # the module that the temporary server's process runs
 SECONDS = 6  # three, and as many for a machine that is busy with other tests
 
 

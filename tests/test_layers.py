@@ -19,6 +19,7 @@ LAYERS = (  # from top to bottom
     {"parameters"},
     {"tlc"},
     {"alerts", "progress", "interrupt"},
+    {"temporary_server"},
     {"settings", "environment", "errors"},
 )
 MODULES = {

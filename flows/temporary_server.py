@@ -1,6 +1,6 @@
 """Prefect's temporary server, for a command that no server is set for: it ends with the command.
 
-python -m flows.server.temporary PORT
+python -m flows.temporary_server PORT
 
 Prefect's own client would import the whole server first, to start it in another process: two
 seconds of each command. This one is started before the flow is imported, and comes up meanwhile.
@@ -33,7 +33,7 @@ def start() -> None:
     global process
     with socket.create_server((HOST, 0)) as free:
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "flows.server.temporary", port]
+    command = [sys.executable, "-m", "flows.temporary_server", port]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     atexit.register(stop)
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"

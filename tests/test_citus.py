@@ -2,18 +2,23 @@
 
 `TEST_CITUS_URL` names it on the coordinator, and what this project has there is dropped first: a
 database for the tests alone, with `test` in its name. Else all is skipped.
+Some tests kill a worker: for them, `TEST_CITUS_SUPERUSER_URL` is the same database as a superuser,
+who logs in at the workers in the same way. All three servers come back by themselves.
 
-    TEST_CITUS_URL=postgresql://elt:password@127.0.0.1:9700/elt_test pytest tests/test_citus.py
+    TEST_CITUS_URL=postgresql://elt:password@127.0.0.1:9700/elt_test \\
+        TEST_CITUS_SUPERUSER_URL=postgresql://postgres:password@127.0.0.1:9700/elt_test \\
+        pytest tests/test_citus.py
 """
 
 import gzip
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import date, datetime
 from pathlib import Path
 from uuid import UUID
 
+import psycopg2
 import pytest
 from conftest import (
     free_port,
@@ -24,22 +29,26 @@ from conftest import (
     run_outside_transaction,
     run_query,
     target,
+    wait_until,
     warehouse_to_build,
 )
 from made_up import made_up_month
 from pydantic import SecretStr
 from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
 
 from flows.archive import archive
-from flows.build import build
+from flows.ask import ask
+from flows.build import build, dbt_build
 from flows.elt import elt
-from flows.errors import TransientError
+from flows.errors import PipelineError, TransientError
 from flows.settings import Settings, read_settings
 from flows.warehouse import archive as archives
 from flows.warehouse.connection import connect
 from flows.warehouse.load import load
 
 URL = os.environ.get("TEST_CITUS_URL")
+SUPERUSER_URL = os.environ.get("TEST_CITUS_SUPERUSER_URL")
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
 # Our tables and views that analysts read, with their columns but for the time of the load.
 RELATIONS = """
@@ -67,6 +76,17 @@ where
     relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
     and obj_description(oid, 'pg_class') like '%(nyc-taxi-elt)'
 """
+LAST_WORKER = """
+select nodeid, nodename, nodeport from pg_dist_node
+where groupid <> 0 order by nodeid desc limit 1
+"""
+KILL = "copy (select 1) to program 'kill -KILL $PPID'"
+PREPARED = "select count(*) from pg_prepared_xacts where database = current_database()"
+# Tables of months that have not found their place.
+LEFT_OVER = """
+select count(*) from pg_class
+where relkind = 'r' and not relispartition and (relname ~ '_load_[0-9]+|^new_[0-9a-f]{8}_')
+"""
 
 pytestmark = [
     pytest.mark.skipif(not URL, reason="TEST_CITUS_URL names no coordinator of Citus"),
@@ -77,19 +97,24 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def emptied(prefect_server) -> Settings:
     """The database that Citus spreads, without what a run before has left there."""
-    url = make_url(URL)
+    settings = settings_of(URL)
+    run_outside_transaction(settings, *[drop for (drop,) in run_query(settings, escaped(OURS))])
+    return settings
+
+
+def settings_of(address: str) -> Settings:
+    """The settings of a database, by its URL."""
+    url = make_url(address)
     assert "test" in (url.database or "")
-    settings = read_settings().model_copy(
+    return read_settings().model_copy(
         update={
             "host": url.host,
-            "port": url.port,
+            "port": url.port or 5432,
             "user": url.username,
             "password": SecretStr(url.password or ""),
             "db": url.database,
         }
     )
-    run_outside_transaction(settings, *[drop for (drop,) in run_query(settings, escaped(OURS))])
-    return settings
 
 
 def escaped(statement: str) -> str:
@@ -283,22 +308,207 @@ def test_readers_beside_twenty_reloads_count_whole_months_alone(citus):
     assert all(len(counts) == 2 and min(counts.values()) > 20 for counts in seen.values())
 
 
-def test_a_server_that_is_down_is_named_in_one_line_and_nothing_changes(citus, monkeypatch):
-    [(is_superuser,)] = run_query(citus, "select usesuper from pg_user where usename = user")
-    if not is_superuser:
-        pytest.skip("the role of TEST_CITUS_URL may not move a server")
+@pytest.fixture
+def superuser(citus, monkeypatch) -> Settings:
+    """The coordinator's superuser; and nothing that fails is tried again."""
+    if not SUPERUSER_URL:
+        pytest.skip("TEST_CITUS_SUPERUSER_URL names no superuser, who may kill a server")
     monkeypatch.setattr(load, "retries", 0)
-    port, before = free_port(), run_query(citus, COUNTS["raw"])
-    [(node, host, its_port)] = run_query(
-        citus,
-        "select nodeid, nodename, nodeport from pg_dist_node where groupid <> 0"
-        " order by nodeid desc limit 1",
+    monkeypatch.setattr(dbt_build, "retries", 0)
+    return settings_of(SUPERUSER_URL)
+
+
+@pytest.fixture
+def worker(superuser) -> Settings:
+    """The superuser on one of the workers."""
+    [(_, host, port)] = run_query(superuser, LAST_WORKER)
+    return superuser.model_copy(update={"host": host, "port": port})
+
+
+def kill(server: Settings) -> None:
+    """Kill one of a server's processes: it ends all sessions, and recovers as from a crash."""
+    with suppress(DBAPIError, psycopg2.Error):
+        run_outside_transaction(server, KILL)
+
+
+@contextmanager
+def killed_at(server: Settings, statement: str):
+    """Have a server killed at the end of each such statement, as `CREATE TABLE`."""
+    alone = "set citus.enable_ddl_propagation = off"
+    drop = [alone, "drop event trigger if exists kill", "drop function if exists public.kill()"]
+    run_outside_transaction(
+        server,
+        *drop,
+        "create function public.kill() returns event_trigger language plpgsql security definer"
+        f" as $body$ begin {KILL}; end $body$",
+        f"create event trigger kill on ddl_command_end when tag in ('{statement}')"
+        " execute function public.kill()",
     )
+    try:
+        yield
+    finally:
+        wait_until(lambda: is_up(server), 60)
+        run_outside_transaction(server, *drop)
+
+
+def is_up(server: Settings) -> bool:
+    with suppress(PipelineError):
+        return bool(run_query(server, "select true"))
+    return False
+
+
+@contextmanager
+def killed_in_commit(superuser: Settings, worker: Settings, number: int):
+    """Have a worker killed that has prepared a commit, the so manyth, and not made it yet.
+
+    The coordinator's commits wait for a standby that is not there: that is between the two. Soon
+    after, Citus has the worker make the commit.
+    """
+    waiting = (
+        "select pid, xact_start::text from pg_stat_activity where wait_event = 'SyncRep'"
+        " and datname = current_database() and usename <> current_user"
+    )
+    is_over = threading.Event()
+    prepared, killed = set(), []
+
+    def change(*changes: str) -> None:
+        systems = [f"alter system {one}" for one in changes]
+        run_outside_transaction(superuser, *systems, "select pg_reload_conf(), pg_sleep(0.5)")
+
+    def wait_and_kill() -> None:
+        try:
+            while not is_over.is_set():
+                for session in run_query(superuser, waiting):
+                    if run_query(worker, PREPARED) != [(0,)]:
+                        prepared.add(session)
+                    if len(prepared) == number:
+                        kill(worker)
+                        killed.append(session)
+                        return
+                    run_query(superuser, f"select pg_cancel_backend({session[0]})")  # it commits
+                is_over.wait(0.02)
+        finally:
+            change("reset synchronous_standby_names")
+
+    change("set synchronous_standby_names = 'nobody'", "set citus.recover_2pc_interval = '5s'")
+    thread = threading.Thread(target=wait_and_kill)
+    thread.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PGOPTIONS", "-c synchronous_commit=on")
+            yield
+    finally:
+        is_over.set()
+        thread.join()
+    assert killed
+    wait_until(lambda: is_up(worker), 60)
+    run_query(superuser, "select raw.wait_for_commits()")
+    change("reset citus.recover_2pc_interval")
+
+
+def is_settled(superuser: Settings) -> bool:
+    """Whether no server has anything left that is half done."""
+    servers = run_query(superuser, "select nodename, nodeport from pg_dist_node")
+    found = [
+        run_query(superuser.model_copy(update={"host": host, "port": port}), question)
+        for host, port in servers
+        for question in (PREPARED, LEFT_OVER)
+    ]
+    return found == [[(0,)], [(0,)]] * len(servers)
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE", "ALTER TABLE"])
+def test_a_load_whose_worker_is_killed_leaves_the_month_as_it_was(
+    citus, superuser, worker, statement
+):
+    before = run_query(citus, COUNTS["raw"])
+    with (
+        killed_at(worker, statement),
+        pytest.raises(TransientError, match=f"2021-02 stays as it was: .*:{worker.port}"),
+    ):
+        load_file(made_up_month(FEBRUARY, 700), FEBRUARY, force=True)
+    assert run_query(citus, COUNTS["raw"]) == before
+    load_file(made_up_month(FEBRUARY, 700), FEBRUARY, force=True)
+    assert run_query(citus, COUNTS["raw"]) == [(700,)]
+    assert is_settled(superuser)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, pytest.raises(TransientError)), (2, nullcontext())]
+)
+def test_a_load_whose_worker_is_killed_amid_a_commit_is_made_or_not(
+    citus, superuser, worker, number, said
+):
+    """The first commit is of the month as it is filled, the second one puts it in its place."""
+    load_file(made_up_month(FEBRUARY, 700), FEBRUARY)
+    with killed_in_commit(superuser, worker, number), said as error:
+        load_file(made_up_month(FEBRUARY, 800), FEBRUARY)
+    assert error is None or f"127.0.0.1:{worker.port}" in str(error.value)
+    assert run_query(citus, COUNTS["raw"]) == [(700 if error else 800,)]
+    load_file(made_up_month(FEBRUARY, 900), FEBRUARY)
+    assert run_query(citus, COUNTS["raw"]) == [(900,)]
+    assert is_settled(superuser)
+
+
+def build_trips(settings: Settings, rows: int) -> list[list[tuple]]:
+    """Load and build February with so many rows; returns what is counted then."""
+    load_file(made_up_month(FEBRUARY, rows), FEBRUARY)
+    is_done, said = run_dbt(settings, "run --select yellow_taxi_trips daily_trips")
+    assert is_done, said
+    return counted(settings)
+
+
+def counted(settings: Settings) -> list[list[tuple]]:
+    return [run_query(settings, question) for question in COUNTS.values()]
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE", "ALTER TABLE"])
+def test_a_build_whose_worker_is_killed_leaves_the_trips_as_they_were(
+    citus, superuser, worker, statement
+):
+    new, old = build_trips(citus, 900), build_trips(citus, 700)
+    load_file(made_up_month(FEBRUARY, 900), FEBRUARY)
+    with (
+        killed_at(worker, statement),
+        pytest.raises(TransientError, match=f"yellow_taxi_trips: .*:{worker.port}"),
+    ):
+        build()
+    assert counted(citus) == [new[0], *old[1:]]
+    build()
+    assert counted(citus) == new
+    assert is_settled(superuser)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(1, pytest.raises(TransientError, match="yellow_taxi_trips: ")), (2, nullcontext())],
+)
+def test_a_build_whose_worker_is_killed_amid_a_commit_is_made_or_not(
+    citus, superuser, worker, number, said
+):
+    new, old = build_trips(citus, 900), build_trips(citus, 700)
+    load_file(made_up_month(FEBRUARY, 900), FEBRUARY)
+    with killed_in_commit(superuser, worker, number), said as error:
+        build()
+    assert error is None or f"127.0.0.1:{worker.port}" in str(error.value)
+    assert counted(citus) == ([new[0], *old[1:]] if error else new)
+    build()
+    assert counted(citus) == new
+    assert is_settled(superuser)
+
+
+def test_a_server_that_is_down_is_named_in_one_line_and_nothing_changes(citus, superuser):
+    port, before = free_port(), run_query(citus, COUNTS["raw"])
+    [(node, host, its_port)] = run_query(superuser, LAST_WORKER)
     move = "select citus_update_node({}, '{}', {})"
-    run_query(citus, move.format(node, host, port))
+    run_query(superuser, move.format(node, host, port))
     try:
         with pytest.raises(TransientError, match=f"2021-02 stays as it was: .*{host}:{port}"):
             load_file(made_up_month(FEBRUARY, 500), FEBRUARY)
+        with pytest.raises(TransientError, match=f"{host}:{port} failed"):
+            build()
+        with pytest.raises(TransientError, match=f"{host}:{port} failed"):
+            ask("airport_trips")
     finally:
-        run_query(citus, move.format(node, host, its_port))
+        run_query(superuser, move.format(node, host, its_port))
     assert run_query(citus, COUNTS["raw"]) == before

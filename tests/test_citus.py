@@ -12,12 +12,18 @@ who logs in at the workers in the same way. All three servers come back by thems
 
 import gzip
 import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from uuid import UUID
 
+import pandas as pd
 import psycopg2
 import pytest
 from conftest import (
@@ -35,17 +41,19 @@ from conftest import (
 from made_up import made_up_month
 from pydantic import SecretStr
 from sqlalchemy import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from flows.archive import archive
 from flows.ask import ask
 from flows.build import build, dbt_build
 from flows.elt import elt
 from flows.errors import PipelineError, TransientError
-from flows.settings import Settings, read_settings
+from flows.report.facts import read_facts
+from flows.settings import PROJECT, ROOT, Settings, read_settings
 from flows.warehouse import archive as archives
 from flows.warehouse.connection import connect
 from flows.warehouse.load import load
+from flows.warehouse.roles import add_login
 
 URL = os.environ.get("TEST_CITUS_URL")
 SUPERUSER_URL = os.environ.get("TEST_CITUS_SUPERUSER_URL")
@@ -170,15 +178,64 @@ def analyses(settings: Settings) -> dict[str, list[list]]:
     }
 
 
+def metrics(settings: Settings, folder: Path) -> str:
+    """The answer of MetricFlow to the question in the documentation, as lines in order."""
+    project, csv = folder / "project", folder / "metrics.csv"
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
+    [query] = re.findall(r"/mf query (.+)", (ROOT / "docs" / "tables.md").read_text())
+    environment = os.environ | {"DBT_TARGET_PATH": str(project / "target")}  # mf reads no other
+    for command in (["dbt", "parse"], ["mf", "query", *query.split(), "--csv", str(csv)]):
+        program = Path(sys.executable).with_name(command[0])
+        result = subprocess.run(
+            [program, *command[1:]], cwd=project, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout
+    return "\n".join(sorted(csv.read_text().splitlines()))
+
+
+def report_of(settings: Settings) -> list[list[str]]:
+    """All that the report shows, as CSV: figure by figure, of each dataset."""
+    with connect(settings) as connection:
+        found = read_facts(connection)
+    return [
+        [facts.title, str(facts.unknown_pairs), *map(as_csv, vars(facts).values())]
+        for facts in found
+    ]
+
+
+def as_csv(figure: object) -> str:
+    """A figure's numbers, without the time of the load."""
+    if isinstance(figure, pd.DataFrame):
+        return figure.drop(columns="loaded_at", errors="ignore").to_csv()
+    return figure.to_csv() if isinstance(figure, pd.Series) else str(figure)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a warehouse says when it is asked."""
+
+    tables: dict[str, str]  # checksums
+    analyses: dict[str, list[list]]
+    metrics: str
+    report: list[list[str]]
+
+
 @pytest.fixture(scope="module")
-def compared(emptied, tmp_path_factory) -> list[tuple[dict, dict]]:
-    """What all tables and all analyses say, on one server and on several."""
+def compared(emptied, tmp_path_factory) -> list[Said]:
+    """What is said on one server and on several."""
     folder = tmp_path_factory.mktemp("files")
     found = []
     for settings in (warehouse_to_build(), emptied):
         point_to(settings)
         run_everything(folder)
-        found.append((checksums(settings), analyses(settings)))
+        found.append(
+            Said(
+                checksums(settings),
+                analyses(settings),
+                metrics(settings, tmp_path_factory.mktemp("metrics")),
+                report_of(settings),
+            )
+        )
     return found
 
 
@@ -190,15 +247,23 @@ def citus(emptied, compared) -> Settings:
 
 
 def test_all_tables_are_as_on_one_server(compared):
-    [(one_server, _), (several, _)] = compared
-    assert len(one_server) > 30
-    assert several == one_server
+    one_server, several = compared
+    assert len(one_server.tables) > 30
+    assert several.tables == one_server.tables
 
 
 def test_each_analysis_gives_the_same_rows(compared):
-    [(_, one_server), (_, several)] = compared
-    assert len(one_server) > 10
-    assert several == one_server
+    one_server, several = compared
+    assert len(one_server.analyses) > 10
+    assert several.analyses == one_server.analyses
+
+
+def test_the_metrics_and_the_report_have_the_same_numbers(compared):
+    one_server, several = compared
+    assert one_server.metrics.count("\n") > 5
+    assert several.metrics == one_server.metrics
+    assert len(one_server.report) > 3
+    assert several.report == one_server.report
 
 
 def test_raw_rows_and_trips_are_spread_and_nothing_is_left_half_done(citus):
@@ -254,6 +319,44 @@ def test_a_month_is_packed_by_columns_and_reads_and_builds_the_same(citus):
     [(values,)] = run_query(citus, f"select raw_values from trip_origin({trip})")
     assert values["colour"] == "blue"
     assert archive(months="2021-01", pack=True).archived[0].rows == 0
+
+
+@pytest.fixture
+def anna(superuser) -> Settings:
+    """A person's login, made by what `taxi analyst` tells an administrator to run."""
+    with pytest.raises(PipelineError, match="Let an administrator run") as told:
+        add_login("anna")
+    commands = str(told.value).splitlines()[1:-1]
+    assert re.search(r"password anna$", str(told.value))
+    known = run_query(superuser, "select from pg_roles where rolname = 'anna'")
+    run_outside_transaction(
+        superuser,
+        *["drop owned by anna; drop schema if exists anna; drop role anna"] * bool(known),
+        *[one for one in commands if not one.startswith(("create role analyst", "comment on role"))],
+        "alter role anna password 'anna'",
+    )
+    return settings_of(URL).model_copy(update={"user": "anna", "password": SecretStr("anna")})
+
+
+def test_an_analyst_reads_the_tables_and_nothing_else(citus, anna):
+    for table in ("trips", "yellow_taxi_trips", "trips_enriched", "daily_trips", "vendors"):
+        question = f"select count(*) from {table}"
+        assert run_query(anna, question) == run_query(citus, question)
+    with connect(anna) as connection, connection.begin():
+        connection.exec_driver_sql(
+            "create temporary table longest as"
+            " select * from trips where source_month = '2021-01-01' order by duration desc limit 5"
+        )
+        connection.exec_driver_sql("create table kept as select * from vendors")
+        connection.rollback()
+    for refused in (
+        "select count(*) from raw.yellow_tripdata",
+        "delete from raw.yellow_tripdata",
+        "delete from yellow_taxi_trips",
+        "drop table daily_trips",
+    ):
+        with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+            run_query(anna, refused)
 
 
 COUNTS = {

@@ -359,6 +359,17 @@ begin
 end
 $$;
 
+-- There, where each server commits its part at another moment, have nobody read a table until the end of
+-- this transaction, which replaces rows.
+create or replace function raw.keep_readers_out(target regclass) returns void
+language plpgsql as $$
+begin
+    if raw.is_on_several_servers() then
+        perform raw.lock_patiently(array[target], 'access exclusive');
+    end if;
+end
+$$;
+
 -- There, keep a copy of a small table on each server, to be joined to what is spread.
 create or replace function raw.keep_everywhere(target regclass) returns void
 language plpgsql as $$

@@ -747,6 +747,14 @@ class TestErrors:
         statement = f"do $$ begin raise sqlstate 'XX000' using message = '{line}'; end $$"
         assert type(explained(self.error_of(postgres, statement))) is kind
 
+    def test_another_server_that_is_full_says_what_to_do(self, postgres):
+        words = 'could not extend file "base/5/16384": No space left on device'
+        statement = f"do $$ begin raise sqlstate 'XX000' using message = '{words}'; end $$"
+        line = str(explained(self.error_of(postgres, statement), "2021-01"))
+        assert (
+            line == f"2021-01: {words} (on another server). Make room for PostgreSQL and run again"
+        )
+
     def test_an_error_of_one_of_several_servers_names_it(self, postgres):
         elsewhere = '"while executing command on 10.0.0.3:5432 "'
         statement = (

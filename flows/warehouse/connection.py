@@ -294,6 +294,9 @@ def explained(error: psycopg2.Error, what: str = "PostgreSQL") -> Exception:
     """
     line = f"{what}: {first_line(error)}{server_of(error.diag.context)}"
     code = error.pgcode or ""
+    # Of what a COPY meets on another server, Citus hands on no more than the words.
+    if code == "XX000" and os.strerror(errno.ENOSPC) in line:
+        code, line = "53100", f"{line} (on another server)"
     is_connection = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     # Citus has no SQLSTATE for some ways of losing a server.
     is_lost = code == "XX000" and any(word in line for word in TRANSIENT_MESSAGES)

@@ -361,7 +361,7 @@ def test_an_analyst_reads_the_tables_and_nothing_else(citus, anna):
             "create temporary table longest as"
             " select * from trips where source_month = '2021-01-01' order by trip_id limit 5"
         )
-        connection.exec_driver_sql("create table kept as select * from vendors")
+        connection.exec_driver_sql("create table anna_of_tests.kept as select * from vendors")
         connection.rollback()
     for refused in (
         "select count(*) from raw.yellow_tripdata",
@@ -559,10 +559,10 @@ def test_a_load_whose_worker_is_killed_leaves_the_month_as_it_was(
         killed_at(worker, statement),
         pytest.raises(TransientError, match=f"2021-02 stays as it was: .*:{worker.port}"),
     ):
-        load_file(made_up_month(FEBRUARY, 700), FEBRUARY, force=True)
+        load_file(made_up_month(FEBRUARY, 1_700), FEBRUARY, force=True)
     assert run_query(citus, COUNTS["raw"]) == before
-    load_file(made_up_month(FEBRUARY, 700), FEBRUARY, force=True)
-    assert run_query(citus, COUNTS["raw"]) == [(700,)]
+    load_file(made_up_month(FEBRUARY, 1_700), FEBRUARY, force=True)
+    assert run_query(citus, COUNTS["raw"]) == [(1_700,)]
     assert is_settled(superuser)
 
 
@@ -573,13 +573,13 @@ def test_a_load_whose_worker_is_killed_amid_a_commit_is_made_or_not(
     citus, superuser, worker, number, said
 ):
     """The first commit is of the month as it is filled, the second one puts it in its place."""
-    load_file(made_up_month(FEBRUARY, 700), FEBRUARY)
+    load_file(made_up_month(FEBRUARY, 1_700), FEBRUARY)
     with killed_in_commit(superuser, worker, number), said as error:
-        load_file(made_up_month(FEBRUARY, 800), FEBRUARY)
+        load_file(made_up_month(FEBRUARY, 1_800), FEBRUARY)
     assert error is None or f"127.0.0.1:{worker.port}" in str(error.value)
-    assert run_query(citus, COUNTS["raw"]) == [(700 if error else 800,)]
-    load_file(made_up_month(FEBRUARY, 900), FEBRUARY)
-    assert run_query(citus, COUNTS["raw"]) == [(900,)]
+    assert run_query(citus, COUNTS["raw"]) == [(1_700 if error else 1_800,)]
+    load_file(made_up_month(FEBRUARY, 1_900), FEBRUARY)
+    assert run_query(citus, COUNTS["raw"]) == [(1_900,)]
     assert is_settled(superuser)
 
 
@@ -599,8 +599,8 @@ def counted(settings: Settings) -> list[list[tuple]]:
 def test_a_build_whose_worker_is_killed_leaves_the_trips_as_they_were(
     citus, superuser, worker, statement
 ):
-    new, old = build_trips(citus, 900), build_trips(citus, 700)
-    load_file(made_up_month(FEBRUARY, 900), FEBRUARY)
+    new, old = build_trips(citus, 1_900), build_trips(citus, 1_700)
+    load_file(made_up_month(FEBRUARY, 1_900), FEBRUARY)
     with (
         killed_at(worker, statement),
         pytest.raises(TransientError, match=f"yellow_taxi_trips: .*:{worker.port}"),
@@ -619,8 +619,8 @@ def test_a_build_whose_worker_is_killed_leaves_the_trips_as_they_were(
 def test_a_build_whose_worker_is_killed_amid_a_commit_is_made_or_not(
     citus, superuser, worker, number, said
 ):
-    new, old = build_trips(citus, 900), build_trips(citus, 700)
-    load_file(made_up_month(FEBRUARY, 900), FEBRUARY)
+    new, old = build_trips(citus, 1_900), build_trips(citus, 1_700)
+    load_file(made_up_month(FEBRUARY, 1_900), FEBRUARY)
     with killed_in_commit(superuser, worker, number), said as error:
         build()
     assert error is None or f"127.0.0.1:{worker.port}" in str(error.value)

@@ -49,7 +49,8 @@ begin
 end
 $$;
 
--- Let one transaction at a time do what has this name; the second one waits for the first.
+-- Let one transaction at a time do what has this name; the second one waits for the first, and for
+-- what it has committed to be so on all servers.
 create or replace function raw.take_turns(what text) returns void
 language plpgsql as $$
 begin

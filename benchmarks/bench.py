@@ -70,6 +70,7 @@ from made_up import (  # noqa: E402
 from prefect import flow  # noqa: E402
 from results import RESULTS, Measured, as_table, keep  # noqa: E402
 
+from flows.archive import archive  # noqa: E402
 from flows.build import FAILED  # noqa: E402
 from flows.models.runner import dbt_on  # noqa: E402
 from flows.parameters import TABLE_NAME, Limits  # noqa: E402
@@ -78,6 +79,7 @@ from flows.server.worker import answers  # noqa: E402
 from flows.settings import PROJECT, read_settings  # noqa: E402
 from flows.tlc.datasets import DATASETS  # noqa: E402
 from flows.tlc.download import SourceFile, verify  # noqa: E402
+from flows.warehouse import archive as archives  # noqa: E402
 from flows.warehouse import embedded as embedded_postgres  # noqa: E402
 from flows.warehouse import local_server  # noqa: E402
 from flows.warehouse.connection import connect  # noqa: E402
@@ -461,6 +463,36 @@ def measure_many_months(_: SourceFile) -> Measured:
     return dict(sorted(seconds.items()))
 
 
+def measure_archive(file: SourceFile) -> Measured:
+    """A raw month to a file, with the hashes that are compared, and from there back into raw."""
+    archive_to_bench(file)
+    ways = {
+        COPY: partial(copy_with_psql, file.path),
+        "archived": lambda: archive(months="2021-01") and None,
+        "landed again from the archive": lambda: (
+            archive(months="2021-01", land_again=True) and None
+        ),
+    }
+    return in_turns(ways, dict.fromkeys(ways, 3))
+
+
+def measure_archive_size(file: SourceFile) -> Measured:
+    """What a raw month takes, and its file."""
+    archive_to_bench(file)
+    archived = archive(months="2021-01").archived[0]
+    return {
+        "in raw": [archived.raw_bytes / 1e6],
+        "in the archive": [archived.bytes / 1e6],
+        "the file, CSV packed with gzip": [file.bytes / 1e6],
+    }
+
+
+def archive_to_bench(file: SourceFile) -> None:
+    """Build what an archived month has to have, and keep away from a person's own archive."""
+    archives.ARCHIVE = HOME / "archive"
+    elt(file.path, "--force")
+
+
 def peak(command: list[str | Path]) -> float:
     """The most memory that the process of a command line takes, in MB."""
     code = (
@@ -514,6 +546,8 @@ PARTS = {  # what each measures, how, and in which unit
     "questions": ("Questions of 24 months", measure_questions, "seconds"),
     "reload": ("A month loaded again, with all marts and tests", measure_reload, "seconds"),
     "months": ("Many small months", measure_many_months, "seconds"),
+    "archive": ("A raw month archived", measure_archive, "seconds"),
+    "archive-size": ("The size of a raw month", measure_archive_size, "MB"),
     "memory": ("Peak memory of the flow's process", measure_memory, "MB"),
     "row-group": ("Peak memory of the loader's process", measure_row_group, "MB"),
 }

@@ -118,7 +118,7 @@ def readers(settings: Settings, relations: Sequence[str], *pauses: float) -> Ite
                         connection.exec_driver_sql(f"select count(*) from {name}")
                         reads.append(name)
                     time.sleep(pause)
-            except DBAPIError as error:
+            except (DBAPIError, PipelineError) as error:
                 failures.append(str(error))
 
     threads = [threading.Thread(target=read, args=(pause,)) for pause in pauses]

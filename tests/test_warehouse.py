@@ -732,6 +732,38 @@ class TestErrors:
     def test_a_server_that_goes_away_is_worth_a_retry(self, postgres):
         error = self.error_of(postgres, "select pg_terminate_backend(pg_backend_pid())")
         assert isinstance(explained(error), TransientError)
+        with pytest.raises(TransientError, match=r"PostgreSQL: .* connection.*Run again"):
+            run_query(postgres, "select pg_terminate_backend(pg_backend_pid())")
+
+    @pytest.mark.parametrize(
+        ("line", "kind"),
+        [
+            ("failure on connection marked as essential: 10.0.0.3:5432", TransientError),
+            ("server closed the connection unexpectedly", TransientError),
+            ("could not find a shard", PipelineError),
+        ],
+    )
+    def test_one_of_several_servers_that_goes_away_is_worth_a_retry(self, postgres, line, kind):
+        statement = f"do $$ begin raise sqlstate 'XX000' using message = '{line}'; end $$"
+        assert type(explained(self.error_of(postgres, statement))) is kind
+
+    def test_another_server_that_is_full_says_what_to_do(self, postgres):
+        words = 'could not extend file "base/5/16384": No space left on device'
+        statement = f"do $$ begin raise sqlstate 'XX000' using message = '{words}'; end $$"
+        line = str(explained(self.error_of(postgres, statement), "2021-01"))
+        assert (
+            line == f"2021-01: {words} (on another server). Make room for PostgreSQL and run again"
+        )
+
+    def test_an_error_of_one_of_several_servers_names_it(self, postgres):
+        elsewhere = '"while executing command on 10.0.0.3:5432 "'
+        statement = (
+            f"create function pg_temp.{elsewhere}() returns void language plpgsql"
+            " as $$ begin raise sqlstate '53100' using message = 'no space'; end $$;"
+            f" select pg_temp.{elsewhere}()"
+        )
+        line = str(explained(self.error_of(postgres, statement), "2021-01"))
+        assert line.startswith("2021-01: no space (on 10.0.0.3:5432). Make room")
 
     def test_a_bug_stays_what_it_is(self, postgres):
         error = self.error_of(postgres, "select nothing from nowhere")

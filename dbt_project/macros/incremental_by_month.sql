@@ -49,6 +49,9 @@
         {% do take_shape(target, ddl) %}
     {% endif %}
     {% do run_query("select raw.identify_rows('" ~ target ~ "')") %}
+    {% if config.get('meta').of_rows_left_out %}
+        {% do run_query("select raw.spread('" ~ target ~ "'), raw.keep_readers_out('" ~ target ~ "')") %}
+    {% endif %}
     {% for month in months %}
         {% do run_query('delete from ' ~ target ~ ' where ' ~ is_of(month)) %}
         {% do run_query(

@@ -29,6 +29,8 @@
         {% do swap_months(target, together, ddl, promises if is_new_shape) %}
     {% endfor %}
     {% do end_build(target) %}
+    {# Tests and other models read it next. #}
+    {% do run_query('select raw.wait_for_commits()') %}
 
     {{ return({'relations': [target]}) }}
 {% endmaterialization %}

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flows.errors import PipelineError, TransientError
 from flows.settings import ROOT
-from flows.warehouse.connection import TRANSIENT_MESSAGES, connect
+from flows.warehouse.connection import TRANSIENT_MESSAGES, connect, server_of
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -65,6 +65,7 @@ def in_one_line(text: str | None) -> str:
     """What dbt reports, without its line breaks, and without the whole query of an error."""
     line = " ".join((text or "").split())
     line, _, path = line.partition(" compiled code at ")
-    message, _, _ = line.partition(" QUERY: ")
+    line, _, context = line.partition(" CONTEXT: ")
+    message = line.partition(" QUERY: ")[0] + server_of(context)
     where = f", compiled code at {path}" if path else ""
     return f"{message[:LONGEST_MESSAGE]}{'…' * (len(message) > LONGEST_MESSAGE)}{where}"

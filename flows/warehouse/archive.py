@@ -128,7 +128,7 @@ def archive_month(dataset: Dataset, month: date) -> Archived:
         log_who_is_in_the_way(cursor, parent, month)
         cursor.execute("select raw.ask_for_month(%s, %s)", [parent, month])
         cursor.execute(SQL("lock table only {} in share mode").format(SQL(part)))
-        cursor.execute("select pg_total_relation_size(%s)", [part])
+        cursor.execute("select raw.size_of(%s)", [part])
         [(raw_bytes,)] = cursor.fetchall()
         name = f"{dataset.raw_table}_{month:%Y-%m}_load_{load_id}_{sha256[:8]}.parquet"
         about = {"dataset": dataset.name, "month": f"{month:%Y-%m}", "source": source}

@@ -53,6 +53,10 @@ TRANSIENT_MESSAGES = (
     "deadlock",
     "is locked by",
     "waits for the transaction of",
+    # Of one of Citus's servers.
+    "onnection to the remote node",
+    "connection marked as essential",
+    "prepared and not yet committed",
 )
 # The same as SQLSTATE, or the beginning of it: connections, locks, a server that goes or comes.
 TRANSIENT_SQLSTATES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03")
@@ -176,6 +180,7 @@ def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
         Unreachable: no server answers there, or it is not ready.
         Refused: it does not let us in.
         PipelineError: it can't be a warehouse; the message says why.
+        TransientError: it went away later, or a lock of another session's was in the way.
     """
     url = target.url if isinstance(target, Settings) else target or current_url()
     options = with_session(last_value(url.query, "options") or os.environ.get("PGOPTIONS"))
@@ -188,7 +193,13 @@ def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
     with patiently(engine, url, (*BUSY, *["onnection refused"] * (target is None))) as connection:
         interrupt.connections.add(driver_of(connection))
         check_server(connection, url)
-        yield connection
+        try:
+            yield connection
+        except DBAPIError as error:
+            lost = explained(error.orig) if isinstance(error.orig, psycopg2.Error) else error
+            if not isinstance(lost, TransientError):
+                raise
+            raise lost from None
 
 
 def patiently(engine: Engine, url: URL, passing: Sequence[str]) -> Connection:
@@ -281,14 +292,26 @@ def explained(error: psycopg2.Error, what: str = "PostgreSQL") -> Exception:
         error: As psycopg2 raises it, with its SQLSTATE.
         what: What the line begins with.
     """
-    line, code = f"{what}: {first_line(error)}", error.pgcode or ""
+    line = f"{what}: {first_line(error)}{server_of(error.diag.context)}"
+    code = error.pgcode or ""
+    # Of what a COPY meets on another server, Citus hands on no more than the words.
+    if code == "XX000" and os.strerror(errno.ENOSPC) in line:
+        code, line = "53100", f"{line} (on another server)"
     is_connection = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    if code.startswith(TRANSIENT_SQLSTATES) or (not code and is_connection):
+    # Citus has no SQLSTATE for some ways of losing a server.
+    is_lost = code == "XX000" and any(word in line for word in TRANSIENT_MESSAGES)
+    if code.startswith(TRANSIENT_SQLSTATES) or (not code and is_connection) or is_lost:
         return TransientError(f"{line}. Run again")
     advice = next(
         (PERMANENT_SQLSTATES[key] for key in (code, code[:2]) if key in PERMANENT_SQLSTATES), None
     )
     return error if advice is None else PipelineError(f"{line}. {advice}".removesuffix(". "))
+
+
+def server_of(context: str | None) -> str:
+    """Which of Citus's servers an error is of, in brackets; nothing where it is this one's."""
+    server = re.search(r"while executing command on (\S+)", context or "")
+    return f" (on {server[1]})" if server else ""
 
 
 @contextmanager

@@ -59,6 +59,7 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
     comment = comment_on_migrations(cursor) if are_there else ""
     if comment.endswith(current):
         refuse_what_is_not_ours(cursor, models)
+        cursor.execute("select raw.wait_for_commits()")
         return
     if comment.endswith(MARK) and not comment.endswith(end):
         raise PipelineError(

@@ -49,12 +49,14 @@ begin
 end
 $$;
 
--- Let one transaction at a time do what has this name; the second one waits for the first.
+-- Let one transaction at a time do what has this name; the second one waits for the first, and for
+-- what it has committed to be so on all servers.
 create or replace function raw.take_turns(what text) returns void
 language plpgsql as $$
 begin
     insert into raw.locks (name) values (what) on conflict do nothing;
     perform from raw.locks where name = what for update;
+    perform raw.wait_for_commits();
 end
 $$;
 
@@ -66,9 +68,11 @@ language plpgsql as $$
 begin
     if waits then
         perform pg_advisory_lock('raw.locks'::regclass::oid::int, hashtext(what));
-        return true;
+    elsif not pg_try_advisory_lock('raw.locks'::regclass::oid::int, hashtext(what)) then
+        return false;
     end if;
-    return pg_try_advisory_lock('raw.locks'::regclass::oid::int, hashtext(what));
+    perform raw.wait_for_commits();
+    return true;
 end
 $$;
 
@@ -267,6 +271,63 @@ language sql stable as $$
     select exists (select from pg_extension where extname = 'citus')
 $$;
 
+-- There, wait until the other servers have committed all that they have prepared. One that dies between
+-- the two lacks its part of what this one has committed, until Citus tells it (within
+-- citus.recover_2pc_interval). Raises lock_not_available, or that a server can't be reached.
+create or replace function raw.wait_for_commits() returns void
+language plpgsql as $$
+declare
+    began_at timestamptz := clock_timestamp();
+    prepared text[];  -- then, and still: others come and go meanwhile
+    found text[];
+    away text;
+    server record;
+begin
+    if not raw.is_on_several_servers() then
+        return;
+    end if;
+    loop
+        found := '{}';
+        away := null;
+        for server in
+            select
+                format('%s:%s', nodename, nodeport) as address,
+                success,
+                result
+            from run_command_on_workers($query$
+                select coalesce(array_agg(gid::text), '{}')
+                from pg_prepared_xacts where database = current_database()
+            $query$)
+        loop
+            if server.success then
+                found := found || array(
+                    select format('%s: %s', server.address, gid) from unnest(server.result::text[]) as gid
+                );
+            else
+                away := server.address;
+            end if;
+        end loop;
+        if away is not null then
+            -- As long as flows/warehouse/connection.py waits for this one.
+            if clock_timestamp() > began_at + interval '20s' then
+                raise connection_failure using message = format('connection to the remote node %s failed', away);
+            end if;
+        else
+            prepared := array(select unnest(found) intersect select unnest(coalesce(prepared, found)));
+            if prepared = '{}' then
+                return;
+            elsif clock_timestamp() > began_at + raw.limit_of_waiting('patience', '90s') then
+                raise lock_not_available using message = format(
+                    'a transaction is prepared and not yet committed on %s. Citus does that within '
+                    'citus.recover_2pc_interval: run again later', prepared[1]
+                );
+            end if;
+        end if;
+        perform pg_sleep(0.1);
+    end loop;
+end
+$$;
+
 -- Whether it has still to be told where a table of this one is to be. Not one condition: where there is
 -- no Citus, its table can't be named.
 create or replace function raw.is_to_be_placed(target regclass) returns boolean
@@ -296,6 +357,17 @@ begin
     ));
     -- What was filled here before it was spread: it is on the other servers now.
     perform truncate_local_data_after_distributing_table(target);
+end
+$$;
+
+-- There, where each server commits its part at another moment, have nobody read a table until the end of
+-- this transaction, which replaces rows.
+create or replace function raw.keep_readers_out(target regclass) returns void
+language plpgsql as $$
+begin
+    if raw.is_on_several_servers() then
+        perform raw.lock_patiently(array[target], 'access exclusive');
+    end if;
 end
 $$;
 

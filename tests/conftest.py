@@ -413,7 +413,7 @@ def prefect_server(postgres):
     """A Prefect server for the whole suite; returns its API's URL."""
     server = psutil.Process(int((HOME / "prefect.pid").read_text()))
     url = os.environ["PREFECT_API_URL"]
-    wait_until(lambda: answers(url) or not is_alive(server), 240)
+    wait_until(lambda: answers(url) or not is_alive(server), 240, pause=0.5)
     assert is_alive(server), (HOME / "prefect.log").read_text()
     yield url
     APILogHandler().flush()  # else it would try for a minute to send them to nobody
@@ -432,12 +432,16 @@ def is_alive(process: psutil.Process) -> bool:
     return False
 
 
-def wait_until(happened, seconds: float) -> None:
-    """Wait until something is true."""
+def wait_until(happened, seconds: float, pause: float = 0.05) -> None:
+    """Wait until something is true; look again after a pause, in seconds.
+
+    Prefect's server and its clients take a hundredth of a second of processor time for each
+    answer: who waits for long for runs that need the same processor asks less often.
+    """
     give_up_at = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < give_up_at, f"not within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def log_in(api: str, credential: str) -> httpx.Client:

@@ -123,6 +123,7 @@ def test_a_build_that_needs_the_rows_lands_them_again_by_itself(
     assert is_up_to_date()
 
 
+@pytest.mark.usefixtures("models_alone")
 def test_a_month_whose_file_is_gone_fails_alone_and_stays_as_it_was_built(archived, query):
     before = query("select t::text from yellow_taxi_trips as t order by 1")
     content = archived.read_bytes()
@@ -148,6 +149,7 @@ def test_a_month_whose_file_is_gone_fails_alone_and_stays_as_it_was_built(archiv
     assert is_up_to_date()
 
 
+@pytest.mark.usefixtures("models_alone")
 def test_a_table_that_gets_a_new_shape_names_the_month_whose_file_is_gone_and_keeps_its_trips(
     archived, query
 ):

@@ -86,7 +86,7 @@ def backfilled(prefect_server, api, tmp_path_factory):
         workers = [start_worker(), start_worker()]
         try:
             first = start_backfill()
-            wait_until(is_in_the_middle, 400)
+            wait_until(is_in_the_middle, 400, pause=0.1)
             workers[0].kill()
             workers.append(start_worker())
             exit_code = first.wait(600)
@@ -195,7 +195,7 @@ def answer(backfilled, api, http):
             "name": {"any_": ["land yellow 2020-01"]},
             "state": {"type": {"any_": ["SCHEDULED"]}},
         }
-        wait_until(lambda: api("flow_runs", flow_runs=waiting), 30)
+        wait_until(lambda: api("flow_runs", flow_runs=waiting), 30, pause=0.2)
         time.sleep(3)
         for run in api("flow_runs", flow_runs=waiting):
             forced = {"state": {"type": state}, "force": True}

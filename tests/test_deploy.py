@@ -70,7 +70,7 @@ def test_the_monthly_run_is_scheduled(api, home):
     """SQLAlchemy 2.1 made Prefect's scheduler fail each minute, so that no run ever began."""
     of_elt = {"flows": {"name": {"any_": ["elt"]}}, "deployments": {"name": {"any_": ["monthly"]}}}
     waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
-    wait_until(lambda: api("flow_runs", **of_elt, **waiting), 60)
+    wait_until(lambda: api("flow_runs", **of_elt, **waiting), 60, pause=0.2)
     run = api("flow_runs", **of_elt, **waiting)[0]
     assert run["auto_scheduled"]
     assert run["parameters"] == {"months": "latest", "datasets": "yellow"}

@@ -200,7 +200,7 @@ def test_a_month_that_is_not_published_yet_is_skipped(tmp_path):
     assert state.message == "latest: nothing new, or changed"
 
 
-@pytest.mark.usefixtures("january")
+@pytest.mark.usefixtures("january", "models_alone")
 class TestFailures:
     """What fails is said at the end, and does not stop the rest."""
 

@@ -70,6 +70,7 @@ def held(database: Settings, lock: str, waiting: str) -> Iterator[Callable[[], b
         yield lambda: bool(run_query(database, waits))
 
 
+@pytest.mark.usefixtures("models_alone")
 def test_a_run_that_is_killed_anywhere_leaves_the_old_or_the_new(january, query):
     """Each run is killed at a place where it can't go on: what it holds is rolled back."""
 
@@ -126,6 +127,7 @@ def big_month(folder: Path, times: int) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("models_alone")
 def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
     own_server, prefect_server, tmp_path, monkeypatch
 ):

@@ -94,8 +94,9 @@ def seen(prefect_server, http, home, tmp_path_factory, make_httpserver):
         with (home / "worker.log").open("a") as log:
             worker = subprocess.Popen([*command, "--limit", "3"], stdout=log, stderr=log)
         try:
-            wait_until(lambda: all(state(name).is_final() for name in runs if name != "lost"), 240)
-            wait_until(lambda: state("lost").is_running(), 60)
+            others = [name for name in runs if name != "lost"]
+            wait_until(lambda: all(state(name).is_final() for name in others), 240, pause=0.5)
+            wait_until(lambda: state("lost").is_running(), 60, pause=0.5)
             time.sleep(3)  # it sends a heartbeat meanwhile
         finally:
             for process in (*psutil.Process(worker.pid).children(recursive=True), worker):
@@ -104,7 +105,7 @@ def seen(prefect_server, http, home, tmp_path_factory, make_httpserver):
         create("not begun", watched)
         client.set_flow_run_state(runs["not begun"], Pending())
         for name in ("lost", "not begun"):
-            wait_until(lambda name=name: state(name).is_crashed(), 3 * WITHIN)
+            wait_until(lambda name=name: state(name).is_crashed(), 3 * WITHIN, pause=0.5)
 
         def of_ours() -> list[dict]:
             """What was sent of these runs; another test may lose a worker as well."""

@@ -134,7 +134,7 @@ def readers(settings: Settings, relations: Sequence[str], *pauses: float) -> Ite
 
 
 @pytest.mark.any_postgres
-@pytest.mark.usefixtures("views")
+@pytest.mark.usefixtures("views", "models_alone")
 def test_views_stay_and_readers_find_every_table_while_months_and_models_are_built(
     january, query, monkeypatch
 ):

@@ -256,6 +256,7 @@ def prepared(database) -> Iterator[Connection]:
         driver.rollback()
 
 
+@pytest.mark.usefixtures("models_alone")
 def test_a_month_that_only_seemed_plain_is_looked_at(january, query, tmp_path, caplog):
     path = tmp_path / "february.csv"
     rows = [ROW.replace("2021-01-01", "2021-02-01")] * 150

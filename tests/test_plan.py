@@ -269,6 +269,7 @@ class TestShow:
 class TestLatest:
     """The months that are new or have changed, up to the newest that is published."""
 
+    @pytest.mark.usefixtures("models_alone")
     def test_all_that_are_published_late_and_in_one_batch_are_landed(self, tlc, query):
         publish(tlc, BEFORE)
         publish(tlc, NEWEST)
@@ -322,7 +323,7 @@ class TestLatest:
         land(NEWEST)
         assert to_land(asked("latest", look_back=1)) == []
 
-    @pytest.mark.usefixtures("january")
+    @pytest.mark.usefixtures("january", "models_alone")
     def test_it_is_skipped_only_when_there_is_nothing_to_land_or_to_build(self, tlc, query):
         """A build that has failed is made up for by the next run, which has nothing to land."""
         publish(tlc, NEWEST)

@@ -363,7 +363,7 @@ def test_a_database_whose_name_dbt_can_not_quote_is_refused_before_it_is_made(
     assert not embedded_postgres.DATA_DIR.exists()
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("prefect_server", "models_alone")
 def test_a_role_and_a_database_may_have_any_other_name(own_server):
     names = {"db": "O Brien%s-1", "user": 'o\'brien "x" %s'}
     settings = ensure_server(own_server.model_copy(update=names))

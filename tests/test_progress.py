@@ -82,7 +82,7 @@ def own_prefect(prefect_server, unused_port):
         servers.append(
             start_service("prefect", **prefect_environment(), PREFECT_SERVER_API_PORT=port)
         )
-        wait_until(lambda: serve.answers(url), 180)
+        wait_until(lambda: serve.answers(url), 180, pause=0.2)
 
     def stop() -> None:
         servers[-1].kill()

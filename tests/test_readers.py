@@ -381,6 +381,7 @@ def test_what_a_person_adds_to_a_table_new_months_have_as_well(january, query):
     ) == [(True,)]
 
 
+@pytest.mark.usefixtures("models_alone")
 def test_a_publication_for_all_tables_stops_neither_loads_nor_builds(
     january, superuser, query, tmp_path
 ):
@@ -402,7 +403,7 @@ def again_and_again(*reads: Callable[[], object]) -> Iterator[list[object]]:
     done = threading.Event()
 
     def repeat(read: Callable[[], object]) -> None:
-        while not done.is_set():
+        while not done.wait(0.1):  # what loads and builds needs the processor as well
             returned.append(read())
 
     threads = [threading.Thread(target=repeat, args=(read,)) for read in reads]

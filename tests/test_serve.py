@@ -152,7 +152,7 @@ def another(two_served, tmp_path_factory):
     with log_in(copy.api, copy.env["PREFECT_API_AUTH_STRING"]) as client:
         lease = take_slot(client)
         seen.replaced = [replaced(copy, program) for program in ("worker", "server")]
-        wait_until(lambda: is_up(copy), 60)
+        wait_until(lambda: is_up(copy), 60, pause=0.2)
         seen.slots = [active_slots(client)]
         seen.renewed = client.post(
             f"{LIMITS}/leases/{lease}/renew", json={"lease_duration": 300}
@@ -197,7 +197,7 @@ def replaced(copy: Copy, program: str) -> tuple[int, int]:
             found.append(copy.process(program).pid)
         return bool(found)
 
-    wait_until(is_back, 60)
+    wait_until(is_back, 60, pause=0.2)
     return killed.pid, found[0]
 
 

@@ -182,7 +182,7 @@ class TestTheSameRowsOnEveryServer:
                 run_query(superuser, f"alter database {database.db} set {name} = {value}")
             ensure_warehouse()
             land_made_up(JANUARY, 2_000)
-            build_by_hand(database)
+            build_by_hand(database, "build --exclude-resource-type test unit_test")
             contents.append(contents_of(database))
         return contents
 

@@ -44,7 +44,8 @@ def filled(page: str) -> str:
 def put(page: str, name: str, content: str) -> str:
     """The page with that between two comments; the same page, where it has not these."""
     between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
-    return between.sub(lambda _: f"{content}\n", page)
+    # Once: after an empty place, the next match would begin at it and end at another part's end.
+    return between.sub(lambda _: f"{content}\n", page, count=1)
 
 
 def as_table(title: str, unit: str, ways: Measured) -> str:

@@ -83,7 +83,7 @@ def serve() -> None:
 
 def end_with_its_starter() -> None:
     """Wait until standard input is closed, and end."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not by a file object: its lock would be in an exit's way
     os.kill(os.getpid(), signal.SIGTERM)
 
 

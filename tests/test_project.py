@@ -229,7 +229,7 @@ def test_the_page_about_speed_shows_what_was_measured(monkeypatch):
     import results
 
     page = read("docs/speed.md")
-    shown = set(re.findall(r"^<!-- (?!end|machines)(\w+) -->$", page, flags=re.M))
+    shown = set(re.findall(r"^<!-- (?!end|machines)([\w-]+) -->$", page, flags=re.M))
     assert shown
     assert results.read().keys() >= shown
     assert results.filled(page) == page

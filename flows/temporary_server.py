@@ -74,6 +74,9 @@ def stop(seconds: float = 5) -> None:
 def serve() -> None:
     """Be the server, until the process that started it stops it or is gone."""
     threading.Thread(target=end_with_its_starter, daemon=True).start()
+    # It would import all packages with blocks, and so dbt, to look whether a block is new. One that is
+    # saved is registered then.
+    os.environ["PREFECT_SERVER_REGISTER_BLOCKS_ON_START"] = "false"
     import uvicorn
     from prefect.server.api.server import create_app
 

@@ -67,7 +67,7 @@ be compared, and its sums are not those of the months
     )
     assert re.fullmatch(
         r"(yellow 2020-0\d: loaded [\d,]+ rows, 0 malformed lines, \d+\.\d s\n){3}"
-        r"\d\d models are up to date, \d+ tests passed, \d+\.\d s\n"
+        r"\d\d models built, \d+ tests passed, \d+\.\d s\n"
         r"pre: missing passenger count: 269 \(trips with a count of 0, which are left out\)\n"
         r"post: missing passenger count: 0\n",
         first.stderr,

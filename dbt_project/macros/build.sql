@@ -232,8 +232,9 @@
 
 
 {#-
-    PostgreSQL's planner takes a whole table's rows as too dear to pass between processes. Casting
-    them costs far more, so here it is told that they are free. And it has no statistics of a month
+    PostgreSQL's planner takes a whole table's rows as too dear to pass between processes, and goes by
+    a table's size for how many read it. Casting them costs far more, so here it is told that they are
+    free, and that a month is large: as many read it as the server has set. And it has no statistics of a month
     that has just been loaded, takes it for a few rows, and joins those in a nested loop, which of a
     million rows would never end, or sorts them for a join with a small dictionary.
 
@@ -255,32 +256,23 @@
         end $packed$"
     ) %}
     {% do run_query(
-        'set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0;
-        set local enable_nestloop = off; set local enable_mergejoin = off'
+        "set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0;
+        set local min_parallel_table_scan_size = '1MB';
+        set local enable_nestloop = off; set local enable_mergejoin = off"
     ) %}
 {% endmacro %}
 
 
-{#- Descriptions are written where they differ, and end with the mark of what is this project's. -#}
-{% macro postgres__alter_relation_comment(relation, comment) %}
-    {%- set comment = postgres_escape_comment(comment.strip() ~ ' (nyc-taxi-elt)') -%}
-    {%- if ask("coalesce(obj_description('" ~ relation ~ "'::regclass, 'pg_class'), '') <> " ~ comment) -%}
-        comment on {{ relation.type }} {{ relation }} is {{ comment }}
-    {%- else -%}
-        select 'described already'
-    {%- endif -%}
-{% endmacro %}
-
-
-{% macro postgres__alter_column_comment(relation, column_dict) %}
-    {%- set described = run_query(
-        "select attname, coalesce(col_description(attrelid, attnum), '') from pg_attribute
-        where attrelid = '" ~ relation ~ "'::regclass and attnum > 0 and not attisdropped"
-    ).rows -%}
-    {%- for name, comment in described
-        if name in column_dict and column_dict[name]['description'] != comment %}
-    comment on column {{ relation }}.{{ adapter.quote(name) }}
-    is {{ postgres_escape_comment(column_dict[name]['description']) }};
-    {%- endfor %}
-    select 'described'
+{#- Descriptions are written where they differ, in one statement, and end with the mark of what is this
+    project's. -#}
+{% macro postgres__persist_docs(relation, model, for_relation, for_columns) %}
+    {%- set columns = {} -%}
+    {%- for name, column in model.columns.items() -%}
+        {%- do columns.update({name: column.description}) -%}
+    {%- endfor -%}
+    {% do run_query(
+        "select raw.describe('" ~ relation ~ "', '"
+        ~ (model.description.strip() ~ ' (nyc-taxi-elt)') | replace("'", "''") ~ "', '"
+        ~ tojson(columns) | replace("'", "''") ~ "')"
+    ) %}
 {% endmacro %}

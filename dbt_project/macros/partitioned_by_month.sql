@@ -113,7 +113,7 @@
         create table {{ parent }} {{ ddl }} partition by list (source_month)
     {%- endset -%}
     {% do run_query(statement) %}
-    {% do run_query(alter_relation_comment(parent, model.description)) %}
+    {% do persist_docs(parent, model) %}
     {% do create_indexes(parent) %}
     {{ return(parent) }}
 {% endmacro %}

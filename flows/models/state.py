@@ -36,59 +36,74 @@ def table_of(dataset: Dataset) -> str:
 
 
 def is_up_to_date() -> bool:
-    """Whether a build would change nothing: the months, the project and the tables are the same.
+    """Whether a build would change nothing: the project, the months and the tables are the same.
 
     Then dbt is not even imported.
 
     Raises:
         Unreachable: the warehouse does not answer.
     """
+    return is_project_built() and is_true(MONTHS_ARE_BUILT)
+
+
+def is_project_built() -> bool:
+    """Whether the last whole build was of this project, and no relation that it made is gone.
+
+    Then views and seeds are as they are to be, and a build is of months alone.
+
+    Raises:
+        Unreachable: the warehouse does not answer.
+    """
+    return is_true("select to_regclass('bookkeeping.built_projects') is not null") and is_true(
+        PROJECT_IS_BUILT
+    )
+
+
+def is_true(condition: str) -> bool:
+    """What the warehouse says to a condition on what is built."""
+    given = {
+        "table": trips_table(),
+        "project": fingerprint(),
+        "relations": relations(),
+        "trips": [f"public.{table_of(dataset)}" for dataset in DATASETS.values()],
+    }
     with connect() as connection:
-        if not connection.exec_driver_sql(
-            "select to_regclass('bookkeeping.built_projects') is not null"
-        ).scalar():
-            return False
-        return bool(
-            connection.exec_driver_sql(
-                """
-                select
-                    exists (
-                        select from bookkeeping.built_projects
-                        where trips_table = %(table)s and project = %(project)s
-                    )
-                    and not exists (
-                        select
-                        from (
-                            select dataset, source_month, max(load_id) as load_id
-                            from raw.loads group by dataset, source_month
-                        ) as loaded
-                        full join (
-                            select * from bookkeeping.built_months
-                            where relation = any(%(trips)s)
-                        ) as built using (dataset, source_month)
-                        where loaded.load_id is distinct from built.load_id
-                    )
-                    and (
-                        select bool_and(to_regclass(name) is not null)
-                        from unnest(%(relations)s) as name
-                    )
-                    and not exists (
-                        select
-                        from (
-                            select distinct relation from bookkeeping.built_months
-                            where relation = any(%(relations)s)
-                        ) as built
-                        cross join raw.lost_months('bookkeeping.built_months', built.relation)
-                    )
-                """,
-                {
-                    "table": trips_table(),
-                    "project": fingerprint(),
-                    "relations": relations(),
-                    "trips": [f"public.{table_of(dataset)}" for dataset in DATASETS.values()],
-                },
-            ).scalar()
+        return bool(connection.exec_driver_sql(condition, given).scalar())
+
+
+PROJECT_IS_BUILT = """
+    select
+        exists (
+            select from bookkeeping.built_projects
+            where trips_table = %(table)s and project = %(project)s
         )
+        and (select bool_and(to_regclass(name) is not null) from unnest(%(relations)s) as name)
+        and not raw.is_on_several_servers()  -- one that is new gets the seeds from a whole build
+"""
+
+MONTHS_ARE_BUILT = """
+    select
+        not exists (
+            select
+            from (
+                select dataset, source_month, max(load_id) as load_id
+                from raw.loads group by dataset, source_month
+            ) as loaded
+            full join (
+                select * from bookkeeping.built_months
+                where relation = any(%(trips)s)
+            ) as built using (dataset, source_month)
+            where loaded.load_id is distinct from built.load_id
+        )
+        and not exists (
+            select
+            from (
+                select distinct relation from bookkeeping.built_months
+                where relation = any(%(relations)s)
+            ) as built
+            cross join raw.lost_months('bookkeeping.built_months', built.relation)
+        )
+"""
 
 
 def remember_build(project: str) -> None:

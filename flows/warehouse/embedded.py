@@ -42,6 +42,8 @@ SERVER_SETTINGS = {
     # A question about a table locks each of its months, with their indexes: years of them. 45 MB.
     "max_locks_per_transaction": "1024",
     "temp_file_limit": "2GB",  # of a session; the database's owner has none
+    # A month is cast by all cores: writing it, the work of one process, is a sixth of that.
+    "max_parallel_workers_per_gather": str(max(2, (os.cpu_count() or 2) - 1)),
 }
 
 logger = logging.getLogger("prefect.embedded_postgres")

@@ -987,6 +987,28 @@ begin
 end
 $$;
 
+-- Write a relation's description and those of its columns, by their names, where they differ.
+create or replace function raw.describe(relation regclass, description text, columns jsonb) returns void
+language plpgsql as $$
+declare
+    kind text := case relkind when 'v' then 'view' else 'table' end from pg_class where oid = relation;
+    statement text;
+begin
+    if description is distinct from obj_description(relation, 'pg_class') then
+        execute format('comment on %s %s is %L', kind, relation, description);
+    end if;
+    for statement in
+        select format('comment on column %s.%I is %L', relation, attname, columns ->> attname)
+        from pg_attribute
+        where
+            attrelid = relation and attnum > 0 and not attisdropped and columns ? attname
+            and columns ->> attname <> coalesce(col_description(attrelid, attnum), '')
+    loop
+        execute statement;
+    end loop;
+end
+$$;
+
 -- Give a table the rows of another one, if they differ; returns whether they did.
 create or replace function raw.replace_rows(target regclass, fresh regclass) returns boolean
 language plpgsql as $$

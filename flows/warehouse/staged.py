@@ -110,7 +110,6 @@ def findings(
         SQL(", ").join([SQL("file.*"), *missing]), fresh, Literal(percent)
     )
     staging = staged(f"stg_tlc__{dataset.name}_trips", rows.as_string(cursor))
-    cursor.execute("set local jit = off")  # compiling it would take longer than the query
     cursor.execute(
         SQL(FINDINGS).format(month=SQL("{}::date").format(Literal(month)), staging=SQL(staging))
     )

@@ -68,12 +68,11 @@ if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
 
 FAILED = ("error", "fail", "runtime error")
-# All but views and seeds, which a new month does not change.
-MADE_BY_MONTH = (
-    "--select",
-    "config.materialized:partitioned_by_month",
-    "config.materialized:incremental_by_month",
-    "resource_type:test",
+# All but views and seeds, which a new month does not change, and each test: also those that look at
+# one of these.
+WHAT_MONTHS_CHANGE = (
+    *("--select", "resource_type:model", "resource_type:test"),
+    *("--exclude", "config.materialized:replaced_view", "--indirect-selection", "empty"),
 )
 
 build = flow(
@@ -126,7 +125,7 @@ def dbt_build(full_refresh: bool) -> "list[NodeResult]":
             words.append("--full-refresh")
             missing |= land_archived(f"{name} {month:%Y-%m}" for name, month in archived_months())
         elif is_project_built():
-            words += MADE_BY_MONTH
+            words += WHAT_MONTHS_CHANGE
         nodes = dbt("build", *words, **left_out(missing))
         while needed := months_to_land(nodes) - missing.keys():
             missing |= land_archived(needed)

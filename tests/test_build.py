@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import replace
@@ -42,7 +43,7 @@ from prefect_dbt.core._tracker import NodeTaskTracker
 from prefect_dbt.core.runner import execute_dbt_node
 from sqlalchemy.exc import ProgrammingError
 
-from flows.build import build
+from flows.build import build, dbt_build
 from flows.errors import PipelineError, UsageError, log_each_failure_once
 from flows.models.docs import hide_tests
 from flows.models.failures import months_of_failing_rows, names_of
@@ -484,6 +485,26 @@ class TestIsUpToDate:
         with (tmp_path / "project" / "macros" / "metric.sql").open("a") as file:
             file.write("\n")
         assert not is_up_to_date()
+
+
+@pytest.mark.usefixtures("january")
+def test_a_build_of_a_new_month_makes_views_and_seeds_only_if_one_is_gone(land, query):
+    def nodes() -> dict[str, set[str]]:
+        kinds: dict[str, set[str]] = defaultdict(set)
+        for node in (result.node for result in dbt_build(full_refresh=False)):
+            if node.resource_type in ("model", "seed", "test"):
+                kinds[node.config.materialized].add(node.name)
+        assert is_up_to_date()
+        return kinds
+
+    land(FEBRUARY, 100)
+    of_months = nodes()
+    assert set(of_months) == {"partitioned_by_month", "incremental_by_month", "test"}
+    land(date(2021, 3, 1), 100)
+    query("drop view trips_enriched")
+    whole = nodes()
+    assert set(whole) == {*of_months, "replaced_view", "seed"}
+    assert {kind: whole[kind] for kind in of_months} == of_months
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ from flows.models.failures import explain_node, failure
 from flows.models.state import (
     Build,
     fingerprint,
-    is_project_built,
+    is_of_months_alone,
     is_up_to_date,
     remember_build,
     trips_table,
@@ -124,7 +124,7 @@ def dbt_build(full_refresh: bool) -> "list[NodeResult]":
         if full_refresh:
             words.append("--full-refresh")
             missing |= land_archived(f"{name} {month:%Y-%m}" for name, month in archived_months())
-        elif is_project_built():
+        elif is_of_months_alone():
             words += WHAT_MONTHS_CHANGE
         nodes = dbt("build", *words, **left_out(missing))
         while needed := months_to_land(nodes) - missing.keys():

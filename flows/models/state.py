@@ -46,14 +46,19 @@ def is_up_to_date() -> bool:
     return is_project_built() and is_true(MONTHS_ARE_BUILT)
 
 
-def is_project_built() -> bool:
-    """Whether the last whole build was of this project, and no relation that it made is gone.
+def is_of_months_alone() -> bool:
+    """Whether views and seeds are as a build would make them.
 
-    Then views and seeds are as they are to be, and a build is of months alone.
+    Never on several servers: one that is new gets the seeds from a whole build.
 
     Raises:
         Unreachable: the warehouse does not answer.
     """
+    return is_project_built() and not is_true("select raw.is_on_several_servers()")
+
+
+def is_project_built() -> bool:
+    """Whether the last whole build was of this project, and no relation that it made is gone."""
     return is_true("select to_regclass('bookkeeping.built_projects') is not null") and is_true(
         PROJECT_IS_BUILT
     )
@@ -78,7 +83,6 @@ PROJECT_IS_BUILT = """
             where trips_table = %(table)s and project = %(project)s
         )
         and (select bool_and(to_regclass(name) is not null) from unnest(%(relations)s) as name)
-        and not raw.is_on_several_servers()  -- one that is new gets the seeds from a whole build
 """
 
 MONTHS_ARE_BUILT = """

@@ -74,9 +74,10 @@ def stop(seconds: float = 5) -> None:
 def serve() -> None:
     """Be the server, until the process that started it stops it or is gone."""
     threading.Thread(target=end_with_its_starter, daemon=True).start()
-    # It would import all packages with blocks, and so dbt, to look whether a block is new. One that is
-    # saved is registered then.
+    # It would import all packages with blocks, and so dbt, to see whether a block is new: with the
+    # first setting alone as well. A block that is saved registers its own type.
     os.environ["PREFECT_SERVER_REGISTER_BLOCKS_ON_START"] = "false"
+    os.environ["PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION"] = "false"
     import uvicorn
     from prefect.server.api.server import create_app
 

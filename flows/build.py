@@ -23,7 +23,7 @@ def build_models(table_name: TableName = TABLE_NAME, full_refresh: bool = False)
     # The tables of trips of other datasets are there, and empty.
     of_the_months = {None, *loaded_datasets()}
     models = sum(node.config.meta.get("dataset") in of_the_months for node in made)
-    tests = sum(node.node.resource_type == "test" for node in nodes)
+    tests = sum(node.node.resource_type.value == "test" for node in nodes)
     built = Build(models, tests, time.perf_counter() - began)
     get_run_logger().info(
         "%s models built, %s tests passed, %.1f s", models, built.tests, built.seconds

@@ -58,8 +58,10 @@ class TestSettings:
 
     def test_of_the_server_are_the_same_in_docker_compose_and_embedded(self):
         command = yaml.safe_load(read("docker-compose.yml"))["services"]["postgres"]["command"]
-        its_own = {"unix_socket_directories", "password_encryption"}
-        its_own.add("max_parallel_workers_per_gather")  # by the cores of this machine
+        its_own = {
+            *("unix_socket_directories", "password_encryption"),
+            "max_parallel_workers_per_gather",  # by the cores of this machine
+        }
         embedded = embedded_postgres.SERVER_SETTINGS
         assert dict(re.findall(r"-c (\w+)=(\S+)", command)) == {
             name: value for name, value in embedded.items() if name not in its_own

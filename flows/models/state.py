@@ -35,6 +35,39 @@ def table_of(dataset: Dataset) -> str:
     return trips_table() if dataset.table == TABLE_NAME else dataset.table
 
 
+# The last whole build was of this project, and no relation that it made is gone.
+PROJECT_IS_BUILT = """
+    exists (
+        select from bookkeeping.built_projects
+        where trips_table = %(table)s and project = %(project)s
+    )
+    and (select bool_and(to_regclass(name) is not null) from unnest(%(relations)s) as name)
+"""
+
+MONTHS_ARE_BUILT = """
+    not exists (
+        select
+        from (
+            select dataset, source_month, max(load_id) as load_id
+            from raw.loads group by dataset, source_month
+        ) as loaded
+        full join (
+            select * from bookkeeping.built_months
+            where relation = any(%(trips)s)
+        ) as built using (dataset, source_month)
+        where loaded.load_id is distinct from built.load_id
+    )
+    and not exists (
+        select
+        from (
+            select distinct relation from bookkeeping.built_months
+            where relation = any(%(relations)s)
+        ) as built
+        cross join raw.lost_months('bookkeeping.built_months', built.relation)
+    )
+"""
+
+
 def is_up_to_date() -> bool:
     """Whether a build would change nothing: the project, the months and the tables are the same.
 
@@ -43,7 +76,7 @@ def is_up_to_date() -> bool:
     Raises:
         Unreachable: the warehouse does not answer.
     """
-    return is_project_built() and is_true(MONTHS_ARE_BUILT)
+    return are_true(PROJECT_IS_BUILT, MONTHS_ARE_BUILT)
 
 
 def is_of_months_alone() -> bool:
@@ -54,60 +87,27 @@ def is_of_months_alone() -> bool:
     Raises:
         Unreachable: the warehouse does not answer.
     """
-    return is_project_built() and not is_true("select raw.is_on_several_servers()")
+    return are_true(PROJECT_IS_BUILT, "not raw.is_on_several_servers()")
 
 
-def is_project_built() -> bool:
-    """Whether the last whole build was of this project, and no relation that it made is gone."""
-    return is_true("select to_regclass('bookkeeping.built_projects') is not null") and is_true(
-        PROJECT_IS_BUILT
-    )
-
-
-def is_true(condition: str) -> bool:
-    """What the warehouse says to a condition on what is built."""
-    given = {
-        "table": trips_table(),
-        "project": fingerprint(),
-        "relations": relations(),
-        "trips": [f"public.{table_of(dataset)}" for dataset in DATASETS.values()],
-    }
+def are_true(*conditions: str) -> bool:
+    """Whether all conditions on what is built hold; not before anything was."""
     with connect() as connection:
-        return bool(connection.exec_driver_sql(condition, given).scalar())
-
-
-PROJECT_IS_BUILT = """
-    select
-        exists (
-            select from bookkeeping.built_projects
-            where trips_table = %(table)s and project = %(project)s
+        if not connection.exec_driver_sql(
+            "select to_regclass('bookkeeping.built_projects') is not null"
+        ).scalar():
+            return False
+        return bool(
+            connection.exec_driver_sql(
+                f"select {' and '.join(conditions)}",
+                {
+                    "table": trips_table(),
+                    "project": fingerprint(),
+                    "relations": relations(),
+                    "trips": [f"public.{table_of(dataset)}" for dataset in DATASETS.values()],
+                },
+            ).scalar()
         )
-        and (select bool_and(to_regclass(name) is not null) from unnest(%(relations)s) as name)
-"""
-
-MONTHS_ARE_BUILT = """
-    select
-        not exists (
-            select
-            from (
-                select dataset, source_month, max(load_id) as load_id
-                from raw.loads group by dataset, source_month
-            ) as loaded
-            full join (
-                select * from bookkeeping.built_months
-                where relation = any(%(trips)s)
-            ) as built using (dataset, source_month)
-            where loaded.load_id is distinct from built.load_id
-        )
-        and not exists (
-            select
-            from (
-                select distinct relation from bookkeeping.built_months
-                where relation = any(%(relations)s)
-            ) as built
-            cross join raw.lost_months('bookkeeping.built_months', built.relation)
-        )
-"""
 
 
 def remember_build(project: str) -> None:

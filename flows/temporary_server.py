@@ -80,9 +80,13 @@ def serve() -> None:
     os.environ["PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION"] = "false"
     import uvicorn
     from prefect.server.api.server import create_app
+    from prefect.settings import temporary_settings
+
+    from flows.server.pages import RECORDED_TOGETHER
 
     app = create_app(ephemeral=True, final=True)
-    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="error")
+    with temporary_settings(set_defaults=RECORDED_TOGETHER):
+        uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="error")
 
 
 def end_with_its_starter() -> None:

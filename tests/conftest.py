@@ -159,7 +159,8 @@ LONGEST = (
 def pytest_collection_modifyitems(config, items):
     """Fast tests first: those without a server. What needs Prefect's or one of its own is slow.
 
-    Where several processes share the files, the files that last longest come first.
+    Where several processes share the files, the files that last longest come first. A test that
+    ends what the others of its file share is the last of them.
     """
     if OTHER_SERVER:
         others = [item for item in items if not item.get_closest_marker("any_postgres")]
@@ -168,6 +169,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     items.sort(key=lambda item: not {"postgres", "prefect_server"}.isdisjoint(item.fixturenames))
     if WORKER != "main":
         ranks = {name: rank for rank, name in enumerate(LONGEST)}
@@ -228,7 +230,9 @@ def pytest_unconfigure():
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 is_ours = process.environ().get(TESTS) == str(HOME)
-                if is_ours and process.pid != os.getpid():
+                # Python's own ends with this process, which would start it again to tell it so.
+                is_pythons = "resource_tracker" in " ".join(process.cmdline())
+                if is_ours and process.pid != os.getpid() and not is_pythons:
                     process.kill()
         for file in HOME.rglob("postmaster.pid"):
             embedded_postgres.stop(file.parent)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import put_by, run_query, warehouse_to_build
+from conftest import put_by, run_query, wait_until, warehouse_to_build
 from made_up import made_up_month
 
 from flows.elt import elt
@@ -114,11 +114,15 @@ def test_in_prefects_pages_names_say_the_month_and_each_model_and_test_is_a_task
     lands = {f"land {month}": 2 for month in SAMPLES}
     assert names == {"elt yellow 2020-02..2020-04": 2, "build yellow_taxi_trips": 1, **lands}
     ids = {"any_": [flow_run["id"] for flow_run in flow_runs]}
-    tasks = api("task_runs", limit=200, flow_runs={"id": ids})
+
+    def tasks() -> list[dict]:
+        return api("task_runs", limit=200, flow_runs={"id": ids})
+
+    # Prefect's server writes down the last states within a second.
+    wait_until(lambda: {task["state_type"] for task in tasks()} == {"COMPLETED"}, 10)
     assert {"model yellow_taxi_trips", "test assert_every_raw_row_is_accounted_for"} <= {
-        task["name"] for task in tasks
+        task["name"] for task in tasks()
     }
-    assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     artifacts = api("artifacts", sort="CREATED_DESC", flow_runs={"id": ids})
     data = {artifact["key"]: artifact["data"] for artifact in artifacts if artifact["key"]}
     assert '"raw_rows": 9835' in data["trip-accounting"]

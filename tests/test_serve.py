@@ -1,7 +1,7 @@
 """`make serve` and `make down`, in copies of the project, on ports of their own.
 
-One copy stays up for all tests. What another one goes through is noted: it is served beside the
-first, its programs are killed, it is stopped, and served again with a worker that dies.
+One copy stays up for all tests, until the last one stops it. What becomes of another one is noted:
+it is served beside the first, and its worker dies.
 """
 
 import os
@@ -128,31 +128,49 @@ def new_copy():
 
 
 @pytest.fixture(scope="module")
-def two_served(new_copy):
-    """Two copies that are served side by side, and what `make serve` has printed in each."""
-    copies = [new_copy("a served copy"), new_copy("another served copy")]
-    starts = [copy.start("make", "serve") for copy in copies]
-    for start, copy in zip(starts, copies, strict=True):
-        copy.output, errors = start.communicate()
-        assert start.returncode == 0, errors
-    return copies
+def two_copies(new_copy):
+    """A copy that is served, and what became of another beside it, whose worker dies."""
+    served, other = new_copy("a served copy"), new_copy("another copy")
+    folder = other.folder.resolve() / "data"
+    (folder / "tmp").write_text("in the way of the worker")
+    starts = [copy.start("make", "serve") for copy in (served, other)]
+    environments = {}
+
+    def are_seen() -> bool:
+        for program in COMMANDS:
+            with suppress(ValueError, psutil.Error):  # it is between two tries
+                environments[program] = other.process(program).environ()
+        return environments.keys() == COMMANDS.keys() and is_up(served) and is_up(other)
+
+    wait_until(are_seen, 300, pause=0.2)
+    env = other.env
+    user, _, password = served.env["PREFECT_API_AUTH_STRING"].partition(":")
+    answer = httpx.get(f"{other.api}/admin/version", auth=(user, password))
+    served.output, errors = starts[0].communicate()
+    assert starts[0].returncode == 0, errors
+    output, errors = starts[1].communicate()
+    return served, SimpleNamespace(
+        copy=other,
+        env=env,
+        environments=environments,
+        answer_to_the_first=answer,
+        returncode=starts[1].returncode,
+        output=output,
+        errors=errors,
+        left=[process.name() for process in other.processes()],
+        log=folder / "serve" / "worker.log",
+    )
 
 
 @pytest.fixture(scope="module")
-def another(two_served, tmp_path_factory):
-    """What another copy goes through, from when it is up to when its worker dies."""
-    first, copy = two_served
-    user, _, password = first.env["PREFECT_API_AUTH_STRING"].partition(":")
-    seen = SimpleNamespace(
-        env=copy.env,
-        environments=[copy.process(program).environ() for program in ("server", "worker")],
-        answer_to_the_first=httpx.get(f"{copy.api}/admin/version", auth=(user, password)),
-        processes=copy.processes(),
-    )
-    with log_in(copy.api, copy.env["PREFECT_API_AUTH_STRING"]) as client:
+def killed(served):
+    """What becomes of programs of a served copy that are killed, and of a slot that was taken."""
+    with log_in(served.api, served.env["PREFECT_API_AUTH_STRING"]) as client:
         lease = take_slot(client)
-        seen.replaced = [replaced(copy, program) for program in ("worker", "server")]
-        wait_until(lambda: is_up(copy), 60, pause=0.2)
+        seen = SimpleNamespace(
+            replaced=[replaced(served, program) for program in ("worker", "server")]
+        )
+        wait_until(lambda: is_up(served), 60, pause=0.2)
         seen.slots = [active_slots(client)]
         seen.renewed = client.post(
             f"{LIMITS}/leases/{lease}/renew", json={"lease_duration": 300}
@@ -160,17 +178,6 @@ def another(two_served, tmp_path_factory):
         given_back = {"lease_id": lease}
         client.post(f"{LIMITS}/decrement-with-lease", json=given_back).raise_for_status()
         seen.slots.append(active_slots(client))
-
-    seen.down = copy.run("make", "down", TMPDIR=str(tmp_path_factory.mktemp("timer")))
-    seen.after_down = SimpleNamespace(processes=copy.processes(), is_up=is_up(copy), env=copy.env)
-    seen.down_again = copy.run("make", "down")
-
-    folder = copy.folder.resolve() / "data"
-    shutil.rmtree(folder / "tmp")
-    (folder / "tmp").write_text("in the way of the worker")
-    seen.dying = copy.run("make", "serve")
-    seen.left = [process.name() for process in copy.processes()]
-    seen.log = folder / "serve" / "worker.log"
     return seen
 
 
@@ -202,8 +209,8 @@ def replaced(copy: Copy, program: str) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def served(two_served):
-    [copy, _] = two_served
+def served(two_copies):
+    copy, _ = two_copies
     with log_in(copy.api, copy.env["PREFECT_API_AUTH_STRING"]) as client:
         copy.workers = workers(client)
     return copy
@@ -308,43 +315,48 @@ def test_an_artifact_links_to_the_report_where_the_server_shows_it(drawn, served
         assert str(elsewhere) in page.link_to_page()
 
 
-def test_two_copies_that_are_served_share_nothing(two_served, another):
-    one, other = two_served
+def test_two_copies_that_are_served_share_nothing(two_copies):
+    served, other = two_copies
     secret = ("PREFECT_API_AUTH_STRING", "POSTGRES_PASSWORD", "POSTGRES_PREFECT_PASSWORD")
-    assert all(one.env[name] != another.env[name] for name in secret)
-    assert another.answer_to_the_first.status_code == 401
-    for environment in another.environments:
-        assert environment["PREFECT_HOME"] == str(other.folder.resolve() / "data" / "prefect")
-        assert environment["PREFECT_API_URL"] == other.api
+    assert all(served.env[name] != other.env[name] for name in secret)
+    assert other.answer_to_the_first.status_code == 401
+    for environment in other.environments.values():
+        assert environment["PREFECT_HOME"] == str(other.copy.folder.resolve() / "data" / "prefect")
+        assert environment["PREFECT_API_URL"] == other.copy.api
 
 
-def test_a_program_that_is_killed_is_started_again(another):
-    for killed, its_successor in another.replaced:
-        assert killed != its_successor
+def test_a_worker_that_dies_is_one_clear_line_and_nothing_is_left_running(two_copies):
+    _, other = two_copies
+    assert other.returncode != 0
+    line = f"error: Prefect's worker does not come up: {other.log} says why\n"
+    assert line in other.errors
+    assert "Ready" not in other.output
+    assert other.left == []
+    assert "PREFECT_API_URL" not in other.copy.env
 
 
-def test_a_server_that_is_killed_gets_back_the_slots_that_were_taken(another):
+def test_a_program_that_is_killed_is_started_again(killed):
+    for program, its_successor in killed.replaced:
+        assert program != its_successor
+
+
+def test_a_server_that_is_killed_gets_back_the_slots_that_were_taken(killed):
     """Else four restarts of the server would leave no slot for any load, for ever."""
-    assert another.slots == [1, 0]
-    assert another.renewed == 204
+    assert killed.slots == [1, 0]
+    assert killed.renewed == 204
 
 
-def test_down_stops_everything_from_wherever_it_is_called(another):
+@pytest.mark.last
+def test_down_stops_everything_from_wherever_it_is_called(served, tmp_path):
     """TMPDIR differs between a terminal and a timer."""
-    assert len(another.processes) >= 3
-    assert another.down.stdout == "Prefect's server and worker stopped\nPostgreSQL stopped\n"
-    assert another.after_down.processes == []
-    assert not another.after_down.is_up
-    assert "PREFECT_API_URL" not in another.after_down.env
-    assert another.down_again.stdout == "Prefect was not running\nPostgreSQL was not running\n"
-
-
-def test_a_worker_that_dies_is_one_clear_line_and_nothing_is_left_running(another):
-    assert another.dying.returncode != 0
-    line = f"error: Prefect's worker does not come up: {another.log} says why\n"
-    assert line in another.dying.stderr
-    assert "Ready" not in another.dying.stdout
-    assert another.left == []
+    assert len(served.processes()) >= 3
+    down = served.run("make", "down", TMPDIR=str(tmp_path))
+    assert down.stdout == "Prefect's server and worker stopped\nPostgreSQL stopped\n"
+    assert served.processes() == []
+    assert not is_up(served)
+    assert "PREFECT_API_URL" not in served.env
+    again = served.run("make", "down")
+    assert again.stdout == "Prefect was not running\nPostgreSQL was not running\n"
 
 
 def test_prefects_commands_find_the_server_and_log_in(served):

@@ -143,7 +143,7 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
         embedded_postgres.run_as_owner(*stop)
         embedded_postgres.start(embedded_postgres.DATA_DIR, own_server.port, own_server.host)
 
-    run = start_run(str(big_month(tmp_path, 60)))
+    run = start_run(str(big_month(tmp_path, 30)))
     stop_hard_during("select from pg_stat_progress_copy where tuples_processed > 0")
     assert run_query(own_server, "select count(*) from raw.yellow_tripdata") == [(0,)]
     stop_hard_during(
@@ -155,7 +155,7 @@ def test_a_postgres_that_is_stopped_hard_during_copy_and_dbt_is_waited_for(
     assert said.count("Retry 1/3 will start") == 2, said
     assert "Traceback" not in said
     assert run_query(own_server, "select raw_rows, rejected_trips from trip_accounting") == [
-        (300_000, 60)
+        (150_000, 30)
     ]
 
 

@@ -335,7 +335,8 @@ class TestAsk:
         point_to(built)
 
     @pytest.fixture(scope="class")
-    def compiled(self, built) -> Path:
+    @staticmethod
+    def compiled(built) -> Path:
         is_done, said = run_dbt(built, "compile --select path:analyses")
         assert is_done, said
         return target(built) / "compiled" / "nyc_taxi" / "analyses"

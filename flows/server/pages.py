@@ -8,24 +8,14 @@ from base64 import b64encode
 
 import uvicorn
 from prefect.server.api.server import create_app
-from prefect.settings import (
-    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE,
-    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL,
-    get_current_settings,
-    temporary_settings,
-)
+from prefect.settings import get_current_settings
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from flows.report import PAGE, PATH
+from flows.temporary_server import states_recorded_together
 
-# Prefect's own default is a transaction for each state of a task run, and a build has three for each
-# model and test: half of the processor time that it costs the server.
-RECORDED_TOGETHER = {
-    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE: 100,  # states
-    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL: 1,  # second, after which fewer are
-}
 HEADERS = {
     "Cache-Control": "no-store",
     # Its scripts are none of Prefect's origin: what the pages keep in the browser, such as the
@@ -40,7 +30,7 @@ def serve() -> None:
     server = get_current_settings().server
     app = create_app(final=True)
     app.router.routes.insert(0, Route(PATH, report))  # before Prefect's pages, which take any path
-    with temporary_settings(set_defaults=RECORDED_TOGETHER):
+    with states_recorded_together():
         uvicorn.run(
             app,
             host=server.api.host,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 
 from flows.errors import PipelineError
 
@@ -82,28 +82,7 @@ def serve() -> None:
     from prefect.server.api.server import create_app
 
     app = create_app(ephemeral=True, final=True)
-    with states_recorded_together():
-        uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="error")
-
-
-def states_recorded_together() -> AbstractContextManager[object]:
-    """Have a Prefect server write up to 100 states of task runs down at once, or a second's.
-
-    Prefect's own default is a transaction for each state. A build has three of each model and
-    test: half of the processor time that it costs the server.
-    """
-    from prefect.settings import (
-        PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE,
-        PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL,
-        temporary_settings,
-    )
-
-    return temporary_settings(
-        set_defaults={
-            PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE: 100,
-            PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL: 1,
-        }
-    )
+    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="error")
 
 
 def end_with_its_starter() -> None:

@@ -14,7 +14,6 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from flows.report import PAGE, PATH
-from flows.temporary_server import states_recorded_together
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -30,16 +29,15 @@ def serve() -> None:
     server = get_current_settings().server
     app = create_app(final=True)
     app.router.routes.insert(0, Route(PATH, report))  # before Prefect's pages, which take any path
-    with states_recorded_together():
-        uvicorn.run(
-            app,
-            host=server.api.host,
-            port=server.api.port,
-            timeout_keep_alive=server.api.keepalive_timeout,
-            ws_ping_interval=server.api.websocket_ping_interval,
-            ws_ping_timeout=server.api.websocket_ping_timeout,
-            log_level=server.logging_level.lower(),
-        )
+    uvicorn.run(
+        app,
+        host=server.api.host,
+        port=server.api.port,
+        timeout_keep_alive=server.api.keepalive_timeout,
+        ws_ping_interval=server.api.websocket_ping_interval,
+        ws_ping_timeout=server.api.websocket_ping_timeout,
+        log_level=server.logging_level.lower(),
+    )
 
 
 def report(request: Request) -> Response:

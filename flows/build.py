@@ -16,7 +16,7 @@ def build_models(table_name: TableName = TABLE_NAME, full_refresh: bool = False)
     """
     began = time.perf_counter()
     if not runtime.flow_run.parent_flow_run_id:  # else that has seen to it
-        ensure_warehouse()
+        prepare_warehouse()
     nodes = dbt_build(full_refresh)
     check_freshness()
     made = [node.node for node in nodes if node.node.resource_type in ("model", "seed")]
@@ -56,7 +56,7 @@ from flows.models.state import (
     remember_build,
     trips_table,
 )
-from flows.prepare import ensure_warehouse
+from flows.prepare import prepare_warehouse
 from flows.progress import ONLY_LOG
 from flows.tlc.datasets import DATASETS, raw_in_dbt
 from flows.tlc.months import read_month

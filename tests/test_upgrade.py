@@ -6,11 +6,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, put_by, run_query, warehouse_to_build
+from conftest import build_by_hand, load_file, put_by, run_dbt, run_query, warehouse_to_build
 from made_up import made_up_month
 
+from flows.build import build
 from flows.errors import PipelineError
-from flows.models.state import relations
+from flows.models.state import is_up_to_date, relations
 from flows.settings import Settings
 from flows.warehouse.connection import connect, driver_of
 from flows.warehouse.schema import MIGRATIONS, prepare
@@ -223,3 +224,14 @@ def test_the_warehouse_of_a_newer_version_is_left_as_it_is(new_database):
 def test_migrations_are_numbered_without_gaps():
     numbers = [int(name.split("_")[0]) for name in MIGRATIONS]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.usefixtures("models_alone")
+def test_a_build_alone_upgrades_the_warehouse_first_and_dbt_alone_says_what_does(january, query):
+    query("drop function raw.describe")
+    query("comment on table raw.migrations is 'version 0 (nyc-taxi-elt)'")
+    is_done, said = run_dbt(january, "run --select trips")
+    assert not is_done
+    assert "an earlier version made this warehouse: `make run` upgrades it" in said
+    build()
+    assert is_up_to_date()

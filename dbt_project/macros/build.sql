@@ -14,7 +14,7 @@
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
     {%- elif ask("not exists (select from raw.loads)") -%}
         {{ exceptions.raise_compiler_error("no month has been loaded yet: `make run` loads one") }}
-    {%- elif ask("to_regclass('bookkeeping.built_projects') is null") -%}
+    {%- elif ask("to_regprocedure('raw.describe(regclass, text, jsonb)') is null") -%}
         {{ exceptions.raise_compiler_error("an earlier version made this warehouse: `make run` upgrades it") }}
     {%- endif -%}
     {%- if var('months') and target.name == 'warehouse' -%}

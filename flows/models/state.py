@@ -35,7 +35,7 @@ def table_of(dataset: Dataset) -> str:
     return trips_table() if dataset.table == TABLE_NAME else dataset.table
 
 
-# The last whole build was of this project, and no relation that it made is gone.
+# The last build has succeeded and was of this project, and no relation that it made is gone.
 PROJECT_IS_BUILT = """
     exists (
         select from bookkeeping.built_projects

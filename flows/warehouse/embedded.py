@@ -31,6 +31,8 @@ STATE = Path("/var/lib/nyc-taxi-elt")  # what a service keeps, where we are root
 SERVER_USER = "pgserver"
 SUPERUSER = "nyc_taxi_superuser"
 NO_SPACE = os.strerror(errno.ENOSPC)
+# Not all of the machine's: a container or a batch system may have given us a few of them.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
 SERVER_SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may have 107 bytes, a project's more
     "password_encryption": "scram-sha-256",
@@ -42,8 +44,9 @@ SERVER_SETTINGS = {
     # A question about a table locks each of its months, with their indexes: years of them. 45 MB.
     "max_locks_per_transaction": "1024",
     "temp_file_limit": "2GB",  # of a session; the database's owner has none
-    # A month is cast by all cores: writing it, the work of one process, is a sixth of that.
-    "max_parallel_workers_per_gather": str(max(2, (os.cpu_count() or 2) - 1)),
+    # A month is cast by all cores, up to `max_parallel_workers`: writing it, the work of one
+    # process, is a sixth of that.
+    "max_parallel_workers_per_gather": str(max(2, CORES - 1)),
 }
 
 logger = logging.getLogger("prefect.embedded_postgres")

@@ -169,12 +169,11 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker("slow")
+    files = list(dict.fromkeys(item.path for item in items))
+    items.sort(
+        key=lambda item: (files.index(item.path), item.get_closest_marker("last") is not None)
+    )
     items.sort(key=lambda item: not {"postgres", "prefect_server"}.isdisjoint(item.fixturenames))
-    last = [item for item in items if item.get_closest_marker("last")]
-    for item in last:  # behind the last other one of its file
-        items.remove(item)
-        others = [number for number, other in enumerate(items) if other.path == item.path]
-        items.insert(others[-1] + 1 if others else len(items), item)
     if WORKER != "main":
         ranks = {name: rank for rank, name in enumerate(LONGEST)}
         items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))

@@ -447,7 +447,7 @@ def connection_of(settings: Settings) -> dict[str, str]:
     }
 
 
-def test_dumps_and_repeatable_readers_beside_ten_reloads_find_no_month_empty(
+def test_dumps_and_repeatable_readers_beside_twenty_reloads_find_no_month_empty(
     january, query, tmp_path
 ):
     """Each month has one of two sizes, and each of its trips' numbers belongs to one of them."""
@@ -472,7 +472,7 @@ def test_dumps_and_repeatable_readers_beside_ten_reloads_find_no_month_empty(
     trips_of = {1_000: query(f"select count(*) from {TRIPS}")[0][0]}
     dump = partial(dumped, january, tmp_path)
     with again_and_again(repeatable_read, repeatable_read, copy, dump) as seen:
-        for number in range(10):
+        for number in range(20):
             reload(few if number % 2 else many)
             if number % 3 == 0:  # many trips, few, many ...
                 build_by_hand(january, BUILD_TRIPS)
@@ -482,7 +482,7 @@ def test_dumps_and_repeatable_readers_beside_ten_reloads_find_no_month_empty(
     assert {raw for _, raw, _ in reads} == {few, many}
     assert {trips for _, _, trips in reads} == {*trips_of.values()}
     for kind in ("repeatable read", "copy", "pg_dump"):
-        assert sum(each[0] == kind for each in reads) > 10
+        assert sum(each[0] == kind for each in reads) > 20
     # A dump whose list of tables is older than a swap may end with an error, and says of which.
     assert all("yellow_t" in error for error in errors)
-    assert len(errors) < 5
+    assert len(errors) < 10

@@ -126,10 +126,10 @@ def dbt_build(full_refresh: bool) -> "list[NodeResult]":
             missing |= land_archived(f"{name} {month:%Y-%m}" for name, month in archived_months())
         elif is_of_months_alone():
             words += WHAT_MONTHS_CHANGE
-        nodes = dbt("build", *words, **left_out(missing))
+        nodes = dbt("build", *words, left_out=missing)
         while needed := months_to_land(nodes) - missing.keys():
             missing |= land_archived(needed)
-            nodes = dbt("build", *words, **left_out(missing))
+            nodes = dbt("build", *words, left_out=missing)
     for node in nodes:
         if node.status == "warn":
             get_run_logger().warning(explain_node(node))
@@ -168,11 +168,6 @@ def land_archived(months: Iterable[str]) -> dict[str, str]:
         except PipelineError as error:
             missing[one] = str(error)
     return missing
-
-
-def left_out(months: Iterable[str]) -> dict[str, list[str]]:
-    """The variable of dbt's by which months stay as they were; none, where there are none."""
-    return {"left_out": sorted(months)} if months else {}
 
 
 @task(name="freshness", task_run_name="freshness", cache_policy=NO_CACHE)

@@ -3,8 +3,8 @@
     why): those that have been loaded since it was last built (for what is made of the trips: built
     since), that other code has built, or that are not in it any more; or all of them. A month without
     a load_id is gone from the raw table. Logs how many months are built again, and why. Without those
-    that the variable `left_out` names, of what reads raw rows: flows/build.py can't land them again from
-    the archive. A table that gets a new shape loses all of its months, so there none is left out.
+    that `LEFT_OUT_MONTHS` in the environment names, of what reads raw rows: flows/build.py can't land them
+    again from the archive. A table that gets a new shape loses all of its months, so there none is left out.
 -#}
 {% macro changed_months(relation, all_months, has_new_shape) %}
     {%- set built_months = source('bookkeeping', 'built_months') -%}
@@ -60,7 +60,8 @@
         order by dataset, source_month
     {%- endset -%}
     {%- set months = [] -%}
-    {%- set left_out = var('left_out') if reads_raw_rows(model) and not has_new_shape else [] -%}
+    {%- set stays = reads_raw_rows(model) and not has_new_shape -%}
+    {%- set left_out = env_var('LEFT_OUT_MONTHS', '').split(',') if stays else [] -%}
     {%- for month in run_query(query).rows if name_of_month(month) not in left_out -%}
         {%- do months.append(month) -%}
     {%- endfor -%}

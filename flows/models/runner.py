@@ -7,10 +7,11 @@ no longer needs it.
 
 import json
 import logging
+import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     Dbt = Callable[..., list[NodeResult]]
     OnEvent = Callable[[EventMsg], None]
 
+LEFT_OUT = "LEFT_OUT_MONTHS"  # what macros/months.sql reads
 TARGETS = DATA / "dbt"  # what dbt compiles, in a folder for each database
 # dbt reads the environment and has state of its own, of which a process has one: two threads that
 # build, be it in two warehouses, take turns.
@@ -126,12 +128,14 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
 
 @contextmanager
 def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
-    """Yield dbt as a function of a command's words and variables; it returns its nodes' results.
+    """Yield dbt as a function of a command's words; it returns its nodes' results.
+
+    It takes months, as `yellow 2021-01`, that stay as they were (macros/months.sql).
 
     One run at a time has it: they share the target folder, in which dbt finds what it parsed
     before, and a person the SQL that failed.
     """
-    variables: dict[str, object] = {"trips_table": trips_table()}
+    variables = json.dumps({"trips_table": trips_table()})
     with one_thread_at_a_time(), one_build_at_a_time(), warehouse_in_environment(warehouse):
         target = TARGETS / str(warehouse.database)
         settings = PrefectDbtSettings(
@@ -143,9 +147,11 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
         runner = Runner(settings=settings, raise_on_failure=False)
         parsed = target / "partial_parse.msgpack"
 
-        def dbt(*words: str, **others: object) -> "list[NodeResult]":
+        def dbt(*words: str, left_out: Iterable[str] = ()) -> "list[NodeResult]":
             log = ("--log-path", str(target), "--no-use-colors")
-            command = [*words, *log, "--partial-parse", "--vars", json.dumps(variables | others)]
+            command = [*words, *log, "--partial-parse", "--vars", variables]
+            # No variable of dbt's: with another one it would parse the whole project again.
+            os.environ[LEFT_OUT] = ",".join(left_out)
             try:
                 try:
                     result = runner.invoke(command)
@@ -158,6 +164,8 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
             except ValueError as error:  # "Failed to invoke dbt command '…': why"
                 _, _, why = str(error).partition("': ")
                 raise failure(f"dbt {words[0]}: {in_one_line(why)}") from None
+            finally:
+                del os.environ[LEFT_OUT]
             return list(result.result.results)  # type: ignore[union-attr]
 
         yield dbt

@@ -123,11 +123,7 @@
     not by raw.loads: a month may have been loaded again since, and the next build is for that. -#}
 {% macro tables_of_trips() %}
     {%- if not execute -%} {{ return('null') }} {%- endif -%}
-    {%- set names = [] -%}
-    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.config.meta.dataset -%}
-        {%- do names.append("'" ~ name_of_node(node) ~ "'") -%}
-    {%- endfor -%}
-    {{ return(names | join(', ')) }}
+    {{ return(tables_below(graph.nodes['model.' ~ project_name ~ '.trips'], []) | join(', ')) }}
 {% endmacro %}
 
 
@@ -188,8 +184,11 @@
     a comment which builds of the months these are, which `remember_tested_months` reads. -#}
 {% macro months_to_test(relation) -%}
     {%- if not execute -%} {{ return('true') }} {%- endif -%}
-    {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
-        | selectattr('alias', 'equalto', relation.identifier) | list -%}
+    {#- Not all nodes of the graph: each that is looked at is made anew, as a dictionary. -#}
+    {%- set models = [] -%}
+    {%- for id in model.depends_on.nodes if id.startswith('model.') and graph.nodes[id].alias == relation.identifier -%}
+        {%- do models.append(graph.nodes[id]) -%}
+    {%- endfor -%}
     {%- if flags.WHICH != 'build' or not models or 'source_month' not in models[0].columns -%}
         {{ return('true') }}
     {%- endif -%}

@@ -188,6 +188,7 @@ def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
         url.difference_update_query(["options"]),
         connect_args=CONNECT_ARGS | {"options": options, "client_encoding": "UTF8"},
         poolclass=NullPool,
+        use_native_hstore=False,  # it would ask each server for the type
         pool_reset_on_return=None,  # it is closed, and if it has died there is nothing to reset
     )
     with patiently(engine, url, (*BUSY, *["onnection refused"] * (target is None))) as connection:

@@ -129,8 +129,7 @@ def staged(model: str, rows: str = "") -> str:
     if seed.exists():
         return rows_of(seed)
     [path] = PROJECT.glob(f"models/staging/*/{model}.sql")
-    template = JINJA.from_string("".join(part.read_text() for part in (*RULES, path)))
-    return template.render(source=lambda *_: rows, ref=lambda name: f"({staged(name)})")
+    return template_of(path).render(source=lambda *_: rows, ref=lambda name: f"({staged(name)})")
 
 
 @cache
@@ -140,8 +139,13 @@ def is_nothing(text: str) -> SQL:
     Args:
         text: The text's expression in SQL.
     """
-    template = JINJA.from_string("".join(part.read_text() for part in RULES))
-    return SQL(template.module.is_nothing(text))  # type: ignore[attr-defined]
+    return SQL(template_of().module.is_nothing(text))  # type: ignore[attr-defined]
+
+
+@cache
+def template_of(*models: Path) -> jinja2.Template:
+    """The rules, and after them models; compiled once, which takes longer than any rendering."""
+    return JINJA.from_string("".join(part.read_text() for part in (*RULES, *models)))
 
 
 def rows_of(seed: Path) -> str:

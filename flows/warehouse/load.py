@@ -170,7 +170,7 @@ def load(
                         remember_version(cursor, dataset, month, file, sampled_one_in)
                     get_run_logger().info("%s %s", where, reason)
                     return present
-            # Apart from what has looked at the table: two that ask at once would wait for each other.
+            # Apart from what has looked at the table: two that ask would wait for each other.
             with connection, connection.cursor() as cursor:
                 ask_for_month(cursor, dataset, month)
             with connection, connection.cursor() as cursor:

@@ -93,7 +93,7 @@ def free_port() -> int:
 def one_authority() -> Path:
     """A file with the certificate of one authority in place of those of all.
 
-    Each client of Prefect's reads them, for a fortieth of a second, and no test has it ask a server
+    Each client of Prefect's reads them, for a fiftieth of a second, and no test has it ask a server
     that one of them vouches for.
     """
     end = "-----END CERTIFICATE-----"

@@ -314,14 +314,14 @@ def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):
 def test_two_months_are_replaced_at_once_and_neither_waits_for_the_other_in_vain(
     warehouse, query, caplog
 ):
-    file = made_up_month(JANUARY, 1_000)
+    file = made_up_month(JANUARY, 20_000)
     for month in (JANUARY, FEBRUARY):
         load_file(file, month)
     for _ in range(5):
         load_at_once((file, JANUARY), (file, FEBRUARY))
     assert "is locked by" not in caplog.text
     assert query("select count(*), count(distinct load_id) from raw.yellow_tripdata") == [
-        (2_000, 2)
+        (40_000, 2)
     ]
 
 

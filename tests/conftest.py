@@ -725,7 +725,9 @@ def made_once(name: str, make: Callable[[Settings], None]) -> Settings:
     with one_at_a_time(name):
         if not is_made.exists():
             settings = warehouse_to_build()
-            make(settings)
+            with pytest.MonkeyPatch.context() as patch:  # the first to ask may have models alone
+                patch.delenv("DBT_RESOURCE_TYPES", raising=False)
+                make(settings)
             put_by(settings, kept)
             is_made.touch()
     return kept

@@ -42,6 +42,7 @@ print(prefect.__version__, str(clients[0].api_url), len(read), {file == certifi.
 PYTHON
 awk '{ print } /END CERTIFICATE/ { exit }' \
     "$("$folder/venv/bin/python" -c 'import certifi; print(certifi.where())')" > one.pem
+unset PREFECT_API_SSL_CERT_FILE PREFECT_API_TLS_INSECURE_SKIP_VERIFY
 export PREFECT_HOME=$folder/home PREFECT_API_URL=http://127.0.0.1:4200/api
 all=$(env -u SSL_CERT_FILE "$folder/venv/bin/python" clients.py)
 one=$(SSL_CERT_FILE=$folder/one.pem "$folder/venv/bin/python" clients.py)

@@ -361,14 +361,14 @@ def same_environment():
     yield
     os.environ.clear()
     os.environ.update(before)
-    forget_flags_of_dbt()
+    spare_dbt_its_flags()
 
 
-def forget_flags_of_dbt() -> None:
+def spare_dbt_its_flags() -> None:
     """Each start of dbt in a process adds its adapter's flags to this list once more.
 
     For each of them it walks the stack, past all modules, for the name of the one that has asked:
-    a third of a second at the first start here, and two more at the 60th
+    a third of a second of each start in such a process, and two more at the 60th
     (https://github.com/dbt-labs/dbt-adapters/issues/2136).
     """
     if adapters := sys.modules.get("dbt.adapters.base.impl"):
@@ -782,7 +782,7 @@ def run_dbt(settings: Settings, command: str) -> tuple[bool, str]:
     where = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", parsed]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSTGRES_DB", settings.db)
-        forget_flags_of_dbt()
+        spare_dbt_its_flags()
         runner = dbtRunner(callbacks=[lambda event: said.append(event.info.msg)])
         variables = () if "--vars" in command else AS_THE_FLOWS
         result = runner.invoke([*command.split(), *map(str, where), *variables, *QUIETLY])

@@ -109,6 +109,20 @@ def test_the_way_back_from_a_trip_says_where_its_row_is(archived, query):
     assert values["vendorid"] or "vendorid" not in values
 
 
+def test_landing_again_keeps_no_lock_of_the_table_while_it_copies(archived, query, monkeypatch):
+    """A load that replaces another month would wait for its end."""
+    create, holders = module.create_partition, []
+
+    def create_while_one_looks(*given):
+        looked = "select raw.holders_of(array['raw.yellow_tripdata'::regclass])"
+        holders.extend(query(looked))
+        return create(*given)
+
+    monkeypatch.setattr(module, "create_partition", create_while_one_looks)
+    land_again_in_a_flow(JANUARY)
+    assert holders == [(None,)]
+
+
 @pytest.mark.parametrize("full_refresh", [False, True])
 def test_a_build_that_needs_the_rows_lands_them_again_by_itself(
     january, folder, query, caplog, full_refresh

@@ -320,6 +320,7 @@ def test_two_months_are_replaced_at_once_and_neither_waits_for_the_other_in_vain
     for _ in range(5):
         load_at_once((file, JANUARY), (file, FEBRUARY))
     assert "is locked by" not in caplog.text
+    assert query("select count(*) from raw.loads") == [(12,)]
     assert query("select count(*), count(distinct load_id) from raw.yellow_tripdata") == [
         (40_000, 2)
     ]

@@ -60,8 +60,8 @@
         order by dataset, source_month
     {%- endset -%}
     {%- set months = [] -%}
-    {%- set stays = reads_raw_rows(model) and not has_new_shape -%}
-    {%- set left_out = env_var('LEFT_OUT_MONTHS', '').split(',') if stays else [] -%}
+    {%- set may_stay = reads_raw_rows(model) and not has_new_shape -%}
+    {%- set left_out = env_var('LEFT_OUT_MONTHS', '').split(',') if may_stay else [] -%}
     {%- for month in run_query(query).rows if name_of_month(month) not in left_out -%}
         {%- do months.append(month) -%}
     {%- endfor -%}
@@ -186,8 +186,9 @@
     {%- if not execute -%} {{ return('true') }} {%- endif -%}
     {#- Not all nodes of the graph: each that is looked at is made anew, as a dictionary. -#}
     {%- set models = [] -%}
-    {%- for id in model.depends_on.nodes if id.startswith('model.') and graph.nodes[id].alias == relation.identifier -%}
-        {%- do models.append(graph.nodes[id]) -%}
+    {%- for id in model.depends_on.nodes if id.startswith('model.') -%}
+        {%- set below = graph.nodes[id] -%}
+        {%- if below.alias == relation.identifier -%} {%- do models.append(below) -%} {%- endif -%}
     {%- endfor -%}
     {%- if flags.WHICH != 'build' or not models or 'source_month' not in models[0].columns -%}
         {{ return('true') }}

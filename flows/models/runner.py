@@ -7,7 +7,6 @@ no longer needs it.
 
 import json
 import logging
-import os
 import threading
 import time
 from collections import Counter
@@ -35,7 +34,7 @@ from flows.models.failures import failure, in_one_line, is_passing
 from flows.models.state import trips_table
 from flows.progress import bars
 from flows.settings import DATA, PROJECT
-from flows.warehouse.connection import connect, warehouse_in_environment
+from flows.warehouse.connection import connect, in_environment, warehouse_in_environment
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -130,7 +129,7 @@ class Runner(PrefectDbtRunner):  # type: ignore[misc]
 def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
     """Yield dbt as a function of a command's words; it returns its nodes' results.
 
-    It takes months, as `yellow 2021-01`, that stay as they were (macros/months.sql).
+    `left_out` are months, as `yellow 2021-01`, that stay as they were (macros/months.sql).
 
     One run at a time has it: they share the target folder, in which dbt finds what it parsed
     before, and a person the SQL that failed.
@@ -150,22 +149,20 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
         def dbt(*words: str, left_out: Iterable[str] = ()) -> "list[NodeResult]":
             log = ("--log-path", str(target), "--no-use-colors")
             command = [*words, *log, "--partial-parse", "--vars", variables]
-            # No variable of dbt's: with another one it would parse the whole project again.
-            os.environ[LEFT_OUT] = ",".join(left_out)
             try:
-                try:
-                    result = runner.invoke(command)
-                except ValueError as error:
-                    # Perhaps it was misled by what it parsed before, of other files.
-                    if is_passing(str(error)) or not parsed.exists():
-                        raise
-                    parsed.unlink()
-                    result = runner.invoke(command)
+                # No variable of dbt's: with another one it would parse the whole project again.
+                with in_environment({LEFT_OUT: ",".join(left_out)}):
+                    try:
+                        result = runner.invoke(command)
+                    except ValueError as error:
+                        # Perhaps it was misled by what it parsed before, of other files.
+                        if is_passing(str(error)) or not parsed.exists():
+                            raise
+                        parsed.unlink()
+                        result = runner.invoke(command)
             except ValueError as error:  # "Failed to invoke dbt command '…': why"
                 _, _, why = str(error).partition("': ")
                 raise failure(f"dbt {words[0]}: {in_one_line(why)}") from None
-            finally:
-                del os.environ[LEFT_OUT]
             return list(result.result.results)  # type: ignore[union-attr]
 
         yield dbt

@@ -238,7 +238,8 @@ def land_again(dataset: Dataset, month: date) -> bool:
             cursor.execute("select raw.has_rows(%s, %s)", [parent, month])
             if cursor.fetchall() == [(True,)]:
                 return False
-        # Apart from what has looked at the table: loads of other months would wait for all of it.
+        # Apart from the look at the table, whose lock would last until the COPY ends: a load that
+        # replaces another month would wait for that.
         with connection, connection.cursor() as cursor:
             cursor.execute(LATEST, [dataset.name, month])
             [(load_id, *_)] = cursor.fetchall() or [(None,)]

@@ -156,7 +156,13 @@ def environment_of(url: URL) -> dict[str, str]:
 @contextmanager
 def warehouse_in_environment(url: URL) -> Iterator[None]:
     """Lead dbt, which runs in this process and reads the environment, to a warehouse."""
-    values = environment_of(url)
+    with in_environment(environment_of(url)):
+        yield
+
+
+@contextmanager
+def in_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment, and put back what they were."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -188,7 +194,7 @@ def connect(target: Settings | URL | None = None) -> Iterator[Connection]:
         url.difference_update_query(["options"]),
         connect_args=CONNECT_ARGS | {"options": options, "client_encoding": "UTF8"},
         poolclass=NullPool,
-        use_native_hstore=False,  # it would ask each server for the type
+        use_native_hstore=False,  # it would ask for the type's number each time
         pool_reset_on_return=None,  # it is closed, and if it has died there is nothing to reset
     )
     with patiently(engine, url, (*BUSY, *["onnection refused"] * (target is None))) as connection:

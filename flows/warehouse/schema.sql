@@ -593,6 +593,8 @@ $$;
 
 -- Wait until a month can be replaced, before hours of work go into the new one: until its partition
 -- can be locked, and no snapshot is older. Nothing stays locked. Raises what raw.swap_month() would.
+-- To be asked by a transaction that has not read the table before: two that have would wait for each
+-- other, each for the lock of the other one's look.
 create or replace function raw.ask_for_month(parent regclass, month date) returns void
 language plpgsql as $$
 declare

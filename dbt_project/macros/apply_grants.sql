@@ -13,8 +13,8 @@
                     and shobj_description(oid, 'pg_authid') like 'nyc-taxi-elt: %'
                     and not has_table_privilege(oid, '{{ relation }}', '{{ privilege }}')
             {% endset %}
-            {% for role in run_query(ours).columns[0].values() %}
-                {% do run_query("grant " ~ privilege ~ " on " ~ relation ~ " to " ~ adapter.quote(role)) %}
+            {% for (role,) in run(ours).fetchall() %}
+                {% do run("grant " ~ privilege ~ " on " ~ relation ~ " to " ~ adapter.quote(role)) %}
             {% endfor %}
         {% endfor %}
     {% endif %}

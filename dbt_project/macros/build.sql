@@ -22,8 +22,8 @@
     {%- endif -%}
     {%- do refuse_months_that_are_not_loaded() -%}
     {%- set names = [] -%}
-    {%- for node in graph.nodes.values() if node.resource_type in ('model', 'seed') -%}
-        {%- do names.append(node.schema ~ '.' ~ node.alias) -%}
+    {%- for id in graph.nodes if id.startswith(('model.', 'seed.')) -%}
+        {%- do names.append(name_of_node(graph.nodes[id])) -%}
     {%- endfor -%}
     {%- set in_the_way = ask(
         "string_agg(name, ', ') from unnest(array['" ~ names | join("', '") ~ "']) as name
@@ -74,13 +74,14 @@
         'view': 'replaced_view', 'table': 'replaced_table', 'incremental': 'incremental_by_month',
         'materialized_view': 'replaced_table', 'snapshot': 'incremental_by_month',
     } -%}
-    {%- for node in graph.nodes.values()
-        if node.resource_type == 'model' and node.package_name == project_name
-        and node.config.materialized in instead -%}
-        {{ exceptions.raise_compiler_error(
-            node.original_file_path ~ ": materialized='" ~ node.config.materialized ~ "' drops what people
-            have built on the relation. Write materialized='" ~ instead[node.config.materialized] ~ "'"
-        ) }}
+    {%- for id in graph.nodes if id.startswith('model.' ~ project_name ~ '.') -%}
+        {%- set node = graph.nodes[id] -%}
+        {%- if node.config.materialized in instead -%}
+            {{ exceptions.raise_compiler_error(
+                node.original_file_path ~ ": materialized='" ~ node.config.materialized ~ "' drops what people
+                have built on the relation. Write materialized='" ~ instead[node.config.materialized] ~ "'"
+            ) }}
+        {%- endif -%}
     {%- endfor -%}
 {% endmacro %}
 
@@ -88,8 +89,8 @@
 {#- `dbt run` of a warehouse in which nothing is built yet: it makes no seeds, which models read. -#}
 {% macro refuse_what_reads_nothing() %}
     {%- set read = [] -%}
-    {%- for id in selected_resources if id in graph.nodes and graph.nodes[id].resource_type == 'model' -%}
-        {%- for below in graph.nodes[id].depends_on.nodes if below in graph.nodes and below not in selected_resources -%}
+    {%- for id in selected_resources if id.startswith('model.') -%}
+        {%- for below in nodes_below(graph.nodes[id]) if below not in selected_resources -%}
             {%- do read.append("'" ~ name_of_node(graph.nodes[below]) ~ "'") -%}
         {%- endfor -%}
     {%- endfor -%}
@@ -109,27 +110,35 @@
 {#- Tables and views of this project that no model makes any more: people still read them, and nothing
     keeps them up to date. -#}
 {% macro name_what_no_model_makes(names) %}
-    {%- set left_over = run_query(
-        "select case relkind when 'v' then 'view' else 'table' end as kind, pg_class.oid::regclass::text as name
+    {%- set left_over = run(
+        "select case relkind when 'v' then 'view' else 'table' end, pg_class.oid::regclass::text
         from pg_class
         where relkind in ('r', 'p', 'v') and raw.is_ours(pg_class.oid)
         and relnamespace::regnamespace::text in (select split_part(name, '.', 1) from unnest(array['"
         ~ names | join("', '") ~ "']) as name)
         and pg_class.oid <> all (array(select to_regclass(name) from unnest(array['"
         ~ names | join("', '") ~ "']) as name where to_regclass(name) is not null)) order by 2"
-    ).rows -%}
-    {%- for one in left_over -%}
+    ) -%}
+    {%- for kind, name in left_over -%}
         {%- do log(
-            one.name ~ " is no model's any more, and stays as it was last built. Drop it when nobody needs it: "
-            ~ "drop " ~ one.kind ~ " " ~ one.name, info=True
+            name ~ " is no model's any more, and stays as it was last built. Drop it when nobody needs it: "
+            ~ "drop " ~ kind ~ " " ~ name, info=True
         ) -%}
     {%- endfor -%}
 {% endmacro %}
 
 
-{#- The value that a query of one value has. -#}
+{#- Run statements; returns the driver's cursor. `run_query` makes a table of the result, with types that
+    it guesses from the values, which takes longer than most of these statements. -#}
+{% macro run(statements) %}
+    {%- set _, cursor = adapter.add_query(statements, auto_begin=false) -%}
+    {{ return(cursor) }}
+{% endmacro %}
+
+
+{#- The value of an expression in SQL. -#}
 {% macro ask(expression) %}
-    {{ return(run_query('select ' ~ expression).rows[0][0]) }}
+    {{ return(run('select ' ~ expression).fetchone()[0]) }}
 {% endmacro %}
 
 
@@ -139,7 +148,7 @@
     {% do refuse_some_of_the_rows() %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% do run_query("select raw." ~ turn ~ "('" ~ name_of(target) ~ "')") %}
+    {% do run("select raw." ~ turn ~ "('" ~ name_of(target) ~ "')") %}
 {% endmacro %}
 
 
@@ -164,8 +173,9 @@
 {#- Whether a table of this kind is missing, or was made with other columns and constraints than it is to
     have. -#}
 {% macro shape_is_new(target, ddl, kind='r') %}
-    {{ return(kind_of(target) != kind or ask(
-        "not exists (select from " ~ source('bookkeeping', 'built_shapes')
+    {{ return(ask(
+        "not exists (select from pg_class where oid = to_regclass('" ~ target ~ "') and relkind = '" ~ kind
+        ~ "') or not exists (select from " ~ source('bookkeeping', 'built_shapes')
         ~ " where relation = '" ~ name_of(target) ~ "' and shape = '" ~ local_md5(ddl) ~ "')"
     )) }}
 {% endmacro %}
@@ -176,9 +186,9 @@
 {% macro take_shape(target, ddl) %}
     {%- set kind = kind_of(target) -%}
     {% if kind == 'r' %}
-        {% do run_query("select raw.identify_rows('" ~ target ~ "')") %}
-        {% do run_query('delete from ' ~ target) %}
-        {% do run_query("select raw.reshape('" ~ target ~ "', '" ~ create_shape(target, ddl) ~ "')") %}
+        {% do run("select raw.identify_rows('" ~ target ~ "')") %}
+        {% do run('delete from ' ~ target) %}
+        {% do run("select raw.reshape('" ~ target ~ "', '" ~ create_shape(target, ddl) ~ "')") %}
     {% else %}
         {% do create_in_place('create table ' ~ target ~ ' ' ~ ddl, target, kind) %}
     {% endif %}
@@ -198,15 +208,15 @@
     {%- set taken = ask(
         "raw.take_own_views('" ~ target ~ "', statements => array['" ~ drop ~ "'])::text"
     ) if kind -%}
-    {% do run_query(statement) %}
+    {% do run(statement) %}
     {% if taken %}
-        {% do run_query("select raw.put_back_views('" ~ taken | replace("'", "''") ~ "')") %}
+        {% do run("select raw.put_back_views('" ~ taken | replace("'", "''") ~ "')") %}
     {% endif %}
 {% endmacro %}
 
 
 {% macro remember_shape(target, ddl) %}
-    {% do run_query(
+    {% do run(
         "insert into " ~ source('bookkeeping', 'built_shapes') ~ " (relation, shape)
         values ('" ~ name_of(target) ~ "', '"
         ~ local_md5(ddl) ~ "') on conflict (relation) do update set shape = excluded.shape"
@@ -217,7 +227,7 @@
 {#- An empty table with these columns and constraints, and the model's indexes; returns its name. -#}
 {% macro create_shape(target, ddl, on_commit='drop') %}
     {%- set shape = 'shape_' ~ local_md5(target.identifier)[:8] -%}
-    {% do run_query('create temporary table ' ~ shape ~ ' ' ~ ddl ~ ' on commit ' ~ on_commit) %}
+    {% do run('create temporary table ' ~ shape ~ ' ' ~ ddl ~ ' on commit ' ~ on_commit) %}
     {% do create_indexes(api.Relation.create(identifier=shape)) %}
     {{ return(shape) }}
 {% endmacro %}
@@ -241,11 +251,11 @@
     The first setting is Citus's, and has its other servers told of all that is set from here on.
 -#}
 {% macro plan_for_whole_months() %}
-    {% do run_query(
+    {% do run(
         "set local citus.propagate_set_commands = 'local'"
     ) %}
     {# citus_columnar's packed months can't be read beside a parallel scan of others. #}
-    {% do run_query(
+    {% do run(
         "do $packed$ begin
             if exists (
                 select from pg_class inner join pg_am on relam = pg_am.oid
@@ -255,7 +265,7 @@
             end if;
         end $packed$"
     ) %}
-    {% do run_query(
+    {% do run(
         "set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0;
         set local min_parallel_table_scan_size = '1MB';
         set local enable_nestloop = off; set local enable_mergejoin = off"
@@ -270,7 +280,7 @@
     {%- for name, column in model.columns.items() -%}
         {%- do columns.update({name: column.description}) -%}
     {%- endfor -%}
-    {% do run_query(
+    {% do run(
         "select raw.describe('" ~ relation ~ "', '"
         ~ (model.description.strip() ~ ' (nyc-taxi-elt)') | replace("'", "''") ~ "', '"
         ~ tojson(columns) | replace("'", "''") ~ "')"

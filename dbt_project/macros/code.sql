@@ -7,26 +7,34 @@
     and the code of the views and seeds that it reads, as they are in the database. That of tables is
     known month by month. Lines of comments, the layout and the database's name don't count. -#}
 {% macro code_of_model(ddl='') %}
-    {%- set lines = [] -%}
     {%- set statements = ((sql or '') ~ after_filling('')) | replace('"' ~ target.database ~ '".', '') -%}
-    {%- for line in statements.splitlines() if not line.strip().startswith('--') -%}
-        {%- do lines.append(line.split() | join(' ')) -%}
-    {%- endfor -%}
+    {%- set words = modules.re.sub('(?m)^[ \\t]*--.*', '', statements).split() -%}
     {%- set read = [] -%}
-    {%- for id in model.depends_on.nodes if id in graph.nodes -%}
+    {%- for id in nodes_below(model) -%}
         {%- do read.append("'" ~ name_of_node(graph.nodes[id]) ~ "'") -%}
     {%- endfor -%}
     {%- set codes = ask(
         "string_agg(relation || ' ' || code, ' ' order by relation) from " ~ source('bookkeeping', 'built_code')
         ~ " where relation in (" ~ read | join(', ') ~ ")"
     ) if read -%}
-    {{ return(local_md5(lines | select | join(' ') ~ ddl ~ codes)) }}
+    {{ return(local_md5(words | join(' ') ~ ddl ~ codes)) }}
+{% endmacro %}
+
+
+{#- The models and seeds that a node reads itself. By their names: a node of the graph that is looked at
+    is made anew, as a dictionary, and so it is where one asks whether the graph has it. -#}
+{% macro nodes_below(node) %}
+    {%- set found = [] -%}
+    {%- for id in node.depends_on.nodes if id.startswith(('model.', 'seed.')) -%}
+        {%- do found.append(id) -%}
+    {%- endfor -%}
+    {{ return(found) }}
 {% endmacro %}
 
 
 {#- The tables that a model reads, by itself or through views: what its months are made of. -#}
 {% macro tables_below(node, found) %}
-    {%- for id in node.depends_on.nodes if id in graph.nodes -%}
+    {%- for id in nodes_below(node) -%}
         {%- set below = graph.nodes[id] -%}
         {%- set is_table = below.config.materialized in ['partitioned_by_month', 'incremental_by_month'] -%}
         {%- if is_table and "'" ~ name_of_node(below) ~ "'" not in found -%}
@@ -42,11 +50,13 @@
 {#- Whether a model reads raw rows, by itself or through views. -#}
 {% macro reads_raw_rows(node) %}
     {%- for id in node.depends_on.nodes -%}
-        {%- set below = graph.nodes.get(id, {}) -%}
-        {%- if id in graph.sources and graph.sources[id].name.endswith('_tripdata') -%}
+        {%- if id.startswith('source.') and id.endswith('_tripdata') -%}
             {{ return(true) }}
-        {%- elif below.config and below.config.materialized == 'replaced_view' and reads_raw_rows(below) -%}
-            {{ return(true) }}
+        {%- elif id.startswith('model.') -%}
+            {%- set below = graph.nodes[id] -%}
+            {%- if below.config.materialized == 'replaced_view' and reads_raw_rows(below) -%}
+                {{ return(true) }}
+            {%- endif -%}
         {%- endif -%}
     {%- endfor -%}
     {{ return(false) }}
@@ -82,7 +92,7 @@
 
 {#- Remember the code of a view or a seed, for the tables that are built of it. -#}
 {% macro remember_code(relation, code) %}
-    {% do run_query(
+    {% do run(
         "insert into " ~ source('bookkeeping', 'built_code') ~ " as built (relation, code)
         values ('" ~ name_of(relation) ~ "', '" ~ code ~ "')
         on conflict (relation) do update set code = excluded.code where built.code <> excluded.code"

@@ -28,17 +28,18 @@
     {%- do store_result('agate_table', response='OK', agate_table=table) -%}
 
     {%- set ddl = seed_columns_and_key(table) -%}
+    {%- set statements = rows_of_seed(rows, ddl, table) -%}
 
     {% do begin_build(target) %}
-    {% do run_query(rows_of_seed(rows, ddl, table)) %}
+    {% do run(statements) %}
     {% if shape_is_new(target, ddl) %}
         {% do take_shape(target, ddl) %}
     {% endif %}
-    {% do run_query("select raw.keep_everywhere('" ~ target ~ "')") %}
+    {% do run("select raw.keep_everywhere('" ~ target ~ "')") %}
     {% call statement('main', fetch_result=True) -%}
         select raw.replace_rows('{{ target }}', '{{ rows }}')
     {%- endcall %}
-    {% do remember_code(target, local_md5(rows_of_seed('', ddl, table))) %}
+    {% do remember_code(target, local_md5(statements | replace(rows | string, ''))) %}
     {% do end_build(target) %}
 
     {{ return({'relations': [target]}) }}

@@ -26,8 +26,10 @@
     {% do get_assert_columns_equivalent(sql | replace(is_of_the_month(), 'false')) %}
     {%- set is_new_shape = shape_is_new(target, ddl) -%}
     {%- set months = changed_months(target, should_full_refresh(), is_new_shape) -%}
-    {% do plan_for_whole_months() %}
     {% call statement('main') -%} select {{ months | length }} as changed_months {%- endcall %}
+    {% if months %}
+        {% do plan_for_whole_months() %}
+    {% endif %}
     {% for month in months %}
         {% call statement('fill') -%}
             create temporary table rows_of_month_{{ loop.index }} on commit drop as
@@ -48,14 +50,14 @@
     {% if is_new_shape %}
         {% do take_shape(target, ddl) %}
     {% endif %}
-    {% do run_query("select raw.identify_rows('" ~ target ~ "')") %}
+    {% do run("select raw.identify_rows('" ~ target ~ "')") %}
     {% if config.get('meta').of_rows_left_out %}
-        {% do run_query("select raw.spread('" ~ target ~ "'), raw.keep_readers_out('" ~ target ~ "')") %}
+        {% do run("select raw.spread('" ~ target ~ "'), raw.keep_readers_out('" ~ target ~ "')") %}
     {% endif %}
     {% for month in months %}
-        {% do run_query('delete from ' ~ target ~ ' where ' ~ is_of(month)) %}
-        {% do run_query(
-            'insert into ' ~ target ~ ' (' ~ columns ~ ') select ' ~ columns
+        {% do run(
+            'delete from ' ~ target ~ ' where ' ~ is_of(month) ~ ';
+            insert into ' ~ target ~ ' (' ~ columns ~ ') select ' ~ columns
             ~ ' from rows_of_month_' ~ loop.index
         ) %}
     {% endfor %}

@@ -60,12 +60,16 @@
         order by dataset, source_month
     {%- endset -%}
     {%- set months = [] -%}
-    {%- set may_stay = reads_raw_rows(model) and not has_new_shape -%}
+    {%- set is_of_raw_rows = reads_raw_rows(model) -%}
+    {%- set may_stay = is_of_raw_rows and not has_new_shape -%}
     {%- set left_out = env_var('LEFT_OUT_MONTHS', '').split(',') if may_stay else [] -%}
-    {%- for month in run_query(query).rows if name_of_month(month) not in left_out -%}
-        {%- do months.append(month) -%}
+    {%- for dataset, source_month, load_id, code, why in run(query) -%}
+        {%- set month = {
+            'dataset': dataset, 'source_month': source_month, 'load_id': load_id, 'code': code, 'why': why,
+        } -%}
+        {%- do months.append(month) if name_of_month(month) not in left_out -%}
     {%- endfor -%}
-    {%- do refuse_months_without_raw_rows(relation, months) -%}
+    {%- do refuse_months_without_raw_rows(relation, months) if is_of_raw_rows -%}
     {%- do say_what_is_built_again(relation, months) -%}
     {{ return(months) }}
 {% endmacro %}
@@ -81,17 +85,17 @@
     One that was archived flows/build.py lands again: it finds the months in what this says. -#}
 {% macro refuse_months_without_raw_rows(relation, months) %}
     {%- set queries = [] -%}
-    {%- for month in months if month.load_id and reads_raw_rows(model) -%}
+    {%- for month in months if month.load_id -%}
         {%- do queries.append(
-            "select '" ~ name_of_month(month) ~ "' as name, exists (select from " ~ source('tlc', 'archives')
-            ~ " where load_id = " ~ month.load_id ~ ") as is_archived where not raw.has_rows('"
+            "select '" ~ name_of_month(month) ~ "', exists (select from " ~ source('tlc', 'archives')
+            ~ " where load_id = " ~ month.load_id ~ ") where not raw.has_rows('"
             ~ source('tlc', month.dataset ~ '_tripdata') ~ "', '" ~ month.source_month ~ "')"
         ) -%}
     {%- endfor -%}
     {%- if not queries -%} {{ return(none) }} {%- endif -%}
     {%- set gone, archived = [], [] -%}
-    {%- for month in run_query(queries | join(' union all ')).rows -%}
-        {%- do (archived if month.is_archived else gone).append(month.name) -%}
+    {%- for month, is_archived in run(queries | join(' union all ')) -%}
+        {%- do (archived if is_archived else gone).append(month) -%}
     {%- endfor -%}
     {%- if gone -%}
         {{ exceptions.raise_compiler_error(
@@ -153,7 +157,7 @@
         {%- endif %}
         {%- endfor %}
     {%- endset -%}
-    {% do run_query(statement) %}
+    {% do run(statement) %}
 {% endmacro %}
 
 
@@ -212,11 +216,11 @@
         order by dataset, source_month
     {%- endset -%}
     {%- set months, keys = [], [] -%}
-    {%- for month in run_query(query).rows -%}
-        {%- do months.append(month.dataset ~ ' ' ~ month.source_month ~ ' ' ~ month.build_id) -%}
+    {%- for dataset, source_month, build_id in run(query) -%}
+        {%- do months.append(dataset ~ ' ' ~ source_month ~ ' ' ~ build_id) -%}
         {%- do keys.append(
-            "('" ~ month.dataset ~ "', '" ~ month.source_month ~ "')" if 'dataset' in models[0].columns
-            else "'" ~ month.source_month ~ "'"
+            "('" ~ dataset ~ "', '" ~ source_month ~ "')" if 'dataset' in models[0].columns
+            else "'" ~ source_month ~ "'"
         ) -%}
     {%- endfor -%}
     {%- if not keys -%} {{ return('false') }} {%- endif -%}

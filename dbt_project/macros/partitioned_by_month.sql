@@ -13,7 +13,7 @@
     {%- set ddl = columns_and_key() -%}
 
     {% do begin_build(target, turn='keep_turn') %}
-    {% do run_query('select raw.drop_leftovers()') %}
+    {% do run('select raw.drop_leftovers()') %}
     {% do get_assert_columns_equivalent(sql) %}
     {%- set is_new_shape = shape_is_new(target, ddl, kind='p') -%}
     {%- set months = changed_months(target, should_full_refresh(), is_new_shape) -%}
@@ -30,7 +30,7 @@
     {% endfor %}
     {% do end_build(target) %}
     {# Tests and other models read it next. #}
-    {% do run_query('select raw.wait_for_commits()') %}
+    {% do run('select raw.wait_for_commits()') %}
 
     {{ return({'relations': [target]}) }}
 {% endmaterialization %}
@@ -38,7 +38,7 @@
 
 {#- Fill a month's table apart, once the month that is there can be replaced. -#}
 {% macro fill_month(target, month, promises) %}
-    {% do run_query("select raw.ask_for_month(to_regclass('" ~ target ~ "'), '" ~ month.source_month ~ "')") %}
+    {% do run("select raw.ask_for_month(to_regclass('" ~ target ~ "'), '" ~ month.source_month ~ "')") %}
     {% do plan_for_whole_months() %}
     {% call statement('fill', fetch_result=true) -%}
         select
@@ -57,13 +57,13 @@
             ~ filled.why_not_cast, info=True) -%}
     {%- endif %}
     {% do refuse_rejected_rows(month, fresh_month(target, month), filled.trip_count) %}
-    {% do run_query("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month
+    {% do run("select raw.constrain_month('" ~ promises ~ "', '" ~ month.source_month
         ~ "', '" ~ fresh_month(target, month) ~ "')") %}
     {% for statement in after_filling(fresh_month(target, month)) %}
-        {% do run_query(statement) %}
+        {% do run(statement) %}
     {% endfor %}
-    {% do run_query("select raw.spread('" ~ fresh_month(target, month) ~ "')") %}
-    {% do run_query("select raw.mark_as_apart('" ~ fresh_month(target, month) ~ "', '" ~ name_of(target) ~ "')") %}
+    {% do run("select raw.spread('" ~ fresh_month(target, month) ~ "')") %}
+    {% do run("select raw.mark_as_apart('" ~ fresh_month(target, month) ~ "', '" ~ name_of(target) ~ "')") %}
 {% endmacro %}
 
 
@@ -80,16 +80,16 @@
     {% do remember_built_months(target, months, are_apart=true) %}
     {% if new_shape %}
         {% do remember_shape(target, ddl) %}
-        {% do run_query("select raw.reshape('" ~ parent ~ "', '" ~ new_shape ~ "')") %}
-        {% do run_query("select raw.spread('" ~ parent ~ "')") %}
+        {% do run("select raw.reshape('" ~ parent ~ "', '" ~ new_shape ~ "')") %}
+        {% do run("select raw.spread('" ~ parent ~ "')") %}
     {% endif %}
     {% for month in months %}
         {%- set fresh = "'" ~ fresh_month(target, month) ~ "'" if month.load_id else 'null' -%}
-        {% do run_query("select raw.swap_month('" ~ parent ~ "', '" ~ month.source_month ~ "', "
+        {% do run("select raw.swap_month('" ~ parent ~ "', '" ~ month.source_month ~ "', "
             ~ fresh ~ ")") %}
     {% endfor %}
     {% if parent != target %}
-        {% do run_query("select raw.replace_table('" ~ target ~ "', '" ~ parent ~ "')") %}
+        {% do run("select raw.replace_table('" ~ target ~ "', '" ~ parent ~ "')") %}
     {% endif %}
 {% endmacro %}
 
@@ -112,7 +112,7 @@
     {%- set statement -%}
         create table {{ parent }} {{ ddl }} partition by list (source_month)
     {%- endset -%}
-    {% do run_query(statement) %}
+    {% do run(statement) %}
     {% do persist_docs(parent, model) %}
     {% do create_indexes(parent) %}
     {{ return(parent) }}

@@ -7,23 +7,23 @@
         rejected have no passengers, so a month with few rows left out is not read again.
 -#}
 {% macro refuse_rejected_rows(month, trips, trip_count) %}
-    {%- set load = run_query(
-        "select row_count, coalesce(rejected_share, 1) as share from " ~ source('tlc', 'loads')
+    {%- set row_count, share = run(
+        "select row_count, coalesce(rejected_share, 1) from " ~ source('tlc', 'loads')
         ~ " where load_id = " ~ month.load_id
-    ).rows[0] -%}
-    {%- set allowed = load.share * (load.row_count | int) -%}
-    {%- if load.row_count - trip_count <= allowed -%} {{ return(none) }} {%- endif -%}
-    {%- set rejected = run_query(
-        "select count(*) as row_count, split_part(min(rejection_reasons), '; ', 1) as reason from "
+    ).fetchone() -%}
+    {%- set allowed = share * row_count -%}
+    {%- if row_count - trip_count <= allowed -%} {{ return(none) }} {%- endif -%}
+    {%- set rejected_count, reason = run(
+        "select count(*), split_part(min(rejection_reasons), '; ', 1) from "
         ~ ref('stg_tlc__' ~ month.dataset ~ '_trips')
         ~ " where source_month = '" ~ month.source_month ~ "' and is_rejected and source_row <@ "
         ~ rows_left_out(month, trips)
-    ).rows[0] -%}
-    {%- if rejected.row_count > allowed -%}
+    ).fetchone() -%}
+    {%- if rejected_count > allowed -%}
         {{ exceptions.raise_compiler_error(
-            month.dataset ~ ' ' ~ month.source_month.strftime('%Y-%m') ~ ': ' ~ rejected.row_count ~ ' of '
-            ~ load.row_count ~ ' rows are rejected, where ' ~ '%.1f' % (100 * load.share) ~ ' % may be: '
-            ~ rejected.reason ~ '. Its trips stay as they were. Load the right file of the month, or allow '
+            month.dataset ~ ' ' ~ month.source_month.strftime('%Y-%m') ~ ': ' ~ rejected_count ~ ' of '
+            ~ row_count ~ ' rows are rejected, where ' ~ '%.1f' % (100 * share) ~ ' % may be: '
+            ~ reason ~ '. Its trips stay as they were. Load the right file of the month, or allow '
             ~ 'it: load it with force and limits.rejected_share'
         ) }}
     {%- endif -%}

@@ -14,10 +14,9 @@ import jinja2
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Identifier, Literal
 
-from flows.settings import ROOT
+from flows.settings import PROJECT
 from flows.tlc.datasets import Dataset
 
-PROJECT = ROOT / "dbt_project"
 RULES = [PROJECT / "macros" / name for name in ("values.sql", "typed_rows.sql")]
 JINJA = jinja2.Environment(extensions=["jinja2.ext.do"])  # noqa: S701 (it makes SQL, not HTML)
 

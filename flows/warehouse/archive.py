@@ -28,9 +28,9 @@ from flows.settings import DATA
 from flows.tlc.datasets import Dataset
 from flows.warehouse.connection import connect, driver_of, in_one_line
 from flows.warehouse.load import (
+    ask_for_month,
     create_partition,
     dropped_on_failure,
-    log_who_is_in_the_way,
     set_apart,
     wait_for_turn,
 )
@@ -125,8 +125,7 @@ def archive_month(dataset: Dataset, month: date) -> Archived:
             get_run_logger().info("%s is in the archive already, nothing to do", where)
             return Archived(dataset.name, month, found.file, found.rows, found.bytes, raw_bytes=0)
         refuse_what_is_not_built(cursor, dataset, month, load_id)
-        log_who_is_in_the_way(cursor, parent, month)
-        cursor.execute("select raw.ask_for_month(%s, %s)", [parent, month])
+        ask_for_month(cursor, dataset, month)
         cursor.execute(SQL("lock table only {} in share mode").format(SQL(part)))
         cursor.execute("select raw.size_of(%s)", [part])
         [(raw_bytes,)] = cursor.fetchall()
@@ -198,8 +197,7 @@ def pack_month(dataset: Dataset, month: date) -> Archived:
             if is_packed:
                 get_run_logger().info("%s is packed already, nothing to do", where)
                 return Archived(dataset.name, month, part, 0, raw_bytes, raw_bytes)
-            log_who_is_in_the_way(cursor, parent, month)
-            cursor.execute("select raw.ask_for_month(%s, %s)", [parent, month])
+            ask_for_month(cursor, dataset, month)
             fresh = Identifier("raw", f"{dataset.raw_table}_load_{load_id}")
             name = fresh.as_string(cursor)
             cursor.execute(SQL("create table {} (like {}) using columnar").format(fresh, SQL(part)))

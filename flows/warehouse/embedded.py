@@ -203,11 +203,6 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def identity_of(user: pwd.struct_passwd | None) -> dict[str, Any]:
-    """A user as `subprocess` takes it; None stays who we are."""
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-
-
 def run_as_owner(
     program: str, *arguments: str | Path, environment: dict[str, str] | None = None
 ) -> None:
@@ -238,6 +233,7 @@ def run_program(
     """
     log = next((Path(a) for a in arguments if str(a).endswith("server.log")), None)
     logged = log.stat().st_size if log and log.exists() else 0
+    run_as: Any = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
     result = subprocess.run(
         [programs() / program, *arguments],
         cwd="/",
@@ -246,7 +242,7 @@ def run_program(
         capture_output=True,
         text=True,
         check=False,
-        **identity_of(user),
+        **run_as,
     )
     if result.returncode:
         output = (result.stderr or result.stdout).strip().splitlines() or ["no output"]

@@ -172,8 +172,7 @@ def refuse_what_is_not_ours(cursor: Cursor, models: Iterable[str]) -> None:
     something of ours in it, or nothing, as an administrator makes it for us.
     """
     tables = [f"raw.{dataset.raw_table}" for dataset in DATASETS.values()]
-    tables += ["raw.loads", "raw.malformed_lines", "raw.locks", "raw.migrations"]
-    tables += ["raw.archives"]
+    tables += ["raw.loads", "raw.malformed_lines", "raw.locks", "raw.migrations", "raw.archives"]
     tables += [f"bookkeeping.built_{what}" for what in ("months", "shapes", "code", "projects")]
     tables += ["bookkeeping.tested_months"]
     cursor.execute(

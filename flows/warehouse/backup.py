@@ -30,7 +30,7 @@ from flows.environment import ROOT
 from flows.errors import PipelineError, first_line
 from flows.settings import Settings, read_settings
 from flows.warehouse import embedded, local_server
-from flows.warehouse.connection import address, connect, driver_of, in_one_line
+from flows.warehouse.connection import address, connect, driver_of, in_one_line, libpq_of
 
 MANIFEST, DUMP, ROLES = "manifest.json", "dump", "roles.sql"
 JOBS = str(min(4, os.cpu_count() or 1))  # each of pg_dump's and pg_restore's has a connection
@@ -253,14 +253,7 @@ def dump(admin: URL, snapshot: str, folder: Path) -> None:
 
 def run(admin: URL, program: str, *arguments: str | Path, disk: Path | None = None) -> None:
     """Run one of PostgreSQL's programs on a database, as the superuser and as whoever we are."""
-    environment = {
-        "PGHOST": admin.host or "",
-        "PGPORT": str(admin.port),
-        "PGUSER": admin.username or "",
-        "PGPASSWORD": str(admin.password or ""),
-        "PGDATABASE": admin.database or "",
-        "PGAPPNAME": program,
-    }
+    environment = libpq_of(admin) | {"PGAPPNAME": program}
     embedded.run_program(
         program, *arguments, environment=environment, disk=disk or embedded.DATA_DIR
     )

@@ -153,6 +153,17 @@ def environment_of(url: URL) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def libpq_of(url: URL) -> dict[str, str]:
+    """What leads one of PostgreSQL's own programs to a database."""
+    return {
+        "PGHOST": url.host or "",
+        "PGPORT": str(url.port),
+        "PGUSER": url.username or "",
+        "PGPASSWORD": str(url.password or ""),
+        "PGDATABASE": url.database or "",
+    }
+
+
 @contextmanager
 def warehouse_in_environment(url: URL) -> Iterator[None]:
     """Lead dbt, which runs in this process and reads the environment, to a warehouse."""

@@ -39,6 +39,7 @@ from flows.warehouse.connection import (
     current_url,
     driver_of,
     environment_of,
+    libpq_of,
 )
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -178,18 +179,14 @@ def prepare(data_dir: Path, settings: Settings) -> None:
     See `database.sql`, which can be run again.
     """
     admin = embedded.superuser(data_dir, settings)
+    environment = libpq_of(admin.url) | {
+        "ROLE": settings.user,
+        "PASSWORD": verifier_of(admin, settings.user, settings.password.get_secret_value()),
+        "DATABASE": settings.db,
+    }
     embedded.run_as_owner(
         *("psql", "--no-psqlrc", "--quiet", "--file", Path(__file__).with_name("database.sql")),
-        environment={
-            "PGHOST": admin.host,
-            "PGPORT": str(admin.port),
-            "PGUSER": admin.user,
-            "PGPASSWORD": admin.password.get_secret_value(),
-            "PGDATABASE": admin.db,
-            "ROLE": settings.user,
-            "PASSWORD": verifier_of(admin, settings.user, settings.password.get_secret_value()),
-            "DATABASE": settings.db,
-        },
+        environment=environment,
     )
 
 
@@ -321,14 +318,7 @@ def psql(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> No
         arguments: Those of psql, such as -c "select 1".
     """
     url = current_url()
-    os.environ.update(environment_of(url))
-    os.environ.update(
-        PGHOST=url.host or "",
-        PGPORT=str(url.port),
-        PGUSER=url.username or "",
-        PGPASSWORD=str(url.password or ""),
-        PGDATABASE=url.database or "",
-    )
+    os.environ.update(environment_of(url) | libpq_of(url))
     program = shutil.which("psql") or embedded.programs() / "psql"
     os.execv(program, ["psql", *arguments])  # noqa: S606 (no shell is what we want)
 

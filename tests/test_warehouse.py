@@ -557,7 +557,7 @@ class TestTheBlock:
 
 
 def warehouse_environment() -> dict[str, str]:
-    with warehouse.warehouse_in_environment(current_url()):
+    with warehouse.in_environment(warehouse.environment_of(current_url())):
         return dict(os.environ)
 
 

@@ -34,7 +34,7 @@ from flows.models.failures import failure, in_one_line, is_passing
 from flows.models.state import trips_table
 from flows.progress import bars
 from flows.settings import DATA, PROJECT
-from flows.warehouse.connection import connect, in_environment, warehouse_in_environment
+from flows.warehouse.connection import connect, environment_of, in_environment
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -135,7 +135,7 @@ def dbt_on(warehouse: URL) -> Iterator["Dbt"]:
     before, and a person the SQL that failed.
     """
     variables = json.dumps({"trips_table": trips_table()})
-    with one_thread_at_a_time(), one_build_at_a_time(), warehouse_in_environment(warehouse):
+    with one_thread_at_a_time(), one_build_at_a_time(), in_environment(environment_of(warehouse)):
         target = TARGETS / str(warehouse.database)
         settings = PrefectDbtSettings(
             project_dir=PROJECT,

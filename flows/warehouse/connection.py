@@ -165,13 +165,6 @@ def libpq_of(url: URL) -> dict[str, str]:
 
 
 @contextmanager
-def warehouse_in_environment(url: URL) -> Iterator[None]:
-    """Lead dbt, which runs in this process and reads the environment, to a warehouse."""
-    with in_environment(environment_of(url)):
-        yield
-
-
-@contextmanager
 def in_environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set variables of the environment, and put back what they were."""
     before = {name: os.environ.get(name) for name in values}

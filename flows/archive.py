@@ -66,11 +66,10 @@ from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.alerts import alert
-from flows.errors import RETRIES, PipelineError, UsageError
+from flows.errors import ONLY_LOG, RETRIES, PipelineError, UsageError
 from flows.land import error_of, reason_of
 from flows.plan import present_loads
 from flows.prepare import prepare_warehouse
-from flows.progress import ONLY_LOG
 from flows.tlc.datasets import Dataset
 from flows.warehouse.archive import Archived, archive_month, pack_month
 from flows.warehouse.archive import land_again as land

@@ -46,7 +46,7 @@ from prefect.cache_policies import NO_CACHE
 from sqlalchemy.exc import DBAPIError
 
 from flows.alerts import alert, alert_of_stale_data
-from flows.errors import RETRIES, PipelineError, TransientError, first_line
+from flows.errors import ONLY_LOG, RETRIES, PipelineError, TransientError, first_line
 from flows.models.failures import explain_node, failure
 from flows.models.state import (
     Build,
@@ -57,7 +57,6 @@ from flows.models.state import (
     trips_table,
 )
 from flows.prepare import prepare_warehouse
-from flows.progress import ONLY_LOG
 from flows.tlc.datasets import DATASETS, raw_in_dbt
 from flows.tlc.months import read_month
 from flows.warehouse.archive import archived_months, land_again

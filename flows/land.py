@@ -10,9 +10,9 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from flows.alerts import alert
-from flows.errors import PipelineError, explain, without_secrets
+from flows.errors import ONLY_LOG, PipelineError, explain, without_secrets
 from flows.parameters import DatasetName, Limits, Month
-from flows.progress import ONLY_LOG, reporting
+from flows.progress import reporting
 from flows.tlc.datasets import DATASETS, DEFAULT, DatasetMonth
 from flows.tlc.download import Silent, get_file
 from flows.tlc.source import Source

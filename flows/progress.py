@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from flows.errors import ONLY_LOG as ONLY_LOG  # for whoever logs progress
 from flows.errors import explain
 
 FLOWS = str(Path(__file__).parent)

@@ -24,9 +24,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import get_current_settings
 
-from flows.errors import RETRIES
+from flows.errors import ONLY_LOG, RETRIES
 from flows.models.state import table_of, trips_table
-from flows.progress import ONLY_LOG, reporting
+from flows.progress import reporting
 from flows.report import PAGE, PATH
 from flows.report.charts import HEIGHT, HeatMap, days_chart, heat_map
 from flows.report.facts import Facts, read_facts

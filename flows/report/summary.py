@@ -14,9 +14,9 @@ from prefect.states import Completed
 from sqlalchemy import URL, text
 
 from flows.environment import IS_INSTALLED
-from flows.errors import RETRIES, fill, first_line
+from flows.errors import ONLY_LOG, RETRIES, fill, first_line
 from flows.models.state import Build, table_of, trips_table
-from flows.progress import ONLY_LOG, reporting
+from flows.progress import reporting
 from flows.report.formatting import about_sample
 from flows.report.page import link_to_page, markdown_table, report
 from flows.tlc.datasets import DatasetMonth

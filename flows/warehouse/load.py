@@ -22,10 +22,10 @@ from psycopg2.extensions import connection as DriverConnection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from flows.errors import RETRIES, PipelineError, first_line, is_url
+from flows.errors import ONLY_LOG, RETRIES, PipelineError, first_line, is_url
 from flows.interrupt import hidden_signal
 from flows.parameters import Limits
-from flows.progress import ONLY_LOG, Advance, progress, reporting
+from flows.progress import Advance, progress, reporting
 from flows.tlc.datasets import DATASETS, Dataset
 from flows.tlc.download import SourceFile, refuse_size
 from flows.tlc.formats import TripFile, open_trip_file

@@ -19,13 +19,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from flows import interrupt, temporary_server
-from flows.errors import PipelineError, UsageError, fill, is_prefect_away
+from flows.errors import WHOLE_WORDS, PipelineError, UsageError, fill, is_prefect_away
 from flows.parameters import Request, check_datasets
 from flows.tlc.contact import refuse_absent
 from flows.tlc.source import SAMPLE
-
-WRAPPING_TEXT: Any = {"break_long_words": False, "break_on_hyphens": False}
-WRAPPING = WRAPPING_TEXT | {"subsequent_indent": "      "}
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -278,14 +275,15 @@ class Plain(PlainFormatter):
             text = f"{', '.join(entry.display_labels_with_metavar)}: {said.get()}"
             if entry.default not in (None, "False", "()"):
                 text += f" [default: {entry.default}]"
-            lines += wrap(f"  {' '.join(text.split())}", console.width, **WRAPPING)
+            line = f"  {' '.join(text.split())}"
+            lines += wrap(line, console.width, subsequent_indent=" " * 6, **WHOLE_WORDS)
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True, end="\n\n")
 
     def render_description(self, console: Any, options: Any, description: Any) -> None:
         """Show what the command is for: commands in it stay as they are, paragraphs are filled."""
         for part in str(description.primary_renderable).strip().split("\n\n"):
             is_short = all(len(line) <= console.width for line in part.splitlines())
-            filled = part if is_short else "\n".join(wrap(part, console.width, **WRAPPING_TEXT))
+            filled = part if is_short else "\n".join(wrap(part, console.width, **WHOLE_WORDS))
             console.print(filled, highlight=False, markup=False, soft_wrap=True, end="\n\n")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prefect import State, Task
     from prefect.client.schemas import TaskRun
 
+WHOLE_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}  # of `wrap`
 ONLY_LOG = {"only_log": True}  # `extra` of a log line that a person at the terminal can do without
 
 
@@ -145,8 +146,7 @@ def fill(text: str, stream: TextIO) -> str:
     if not stream.isatty():
         return text
     width = shutil.get_terminal_size().columns
-    options: Any = {"break_long_words": False, "break_on_hyphens": False}
-    return "\n".join("\n".join(wrap(line, width, **options)) for line in text.split("\n"))
+    return "\n".join("\n".join(wrap(line, width, **WHOLE_WORDS)) for line in text.split("\n"))
 
 
 def log_each_failure_once(record: logging.LogRecord) -> bool:

@@ -17,7 +17,7 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import Connection
 
-from flows.errors import PipelineError, first_line
+from flows.errors import WHOLE_WORDS, PipelineError, first_line
 from flows.progress import megabytes
 from flows.settings import DATA, Settings, read_settings
 from flows.tlc.months import months_between, spans_of
@@ -150,8 +150,7 @@ class Status:
 
 def entry(name: str, text: str, width: int) -> list[str]:
     """A name and what there is to say of it, without a break inside a word."""
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    return wrap(f"{name:<14}{text}", width, subsequent_indent=" " * 14, **options)  # type: ignore[arg-type]
+    return wrap(f"{name:<14}{text}", width, subsequent_indent=" " * 14, **WHOLE_WORDS)
 
 
 def status() -> Status:

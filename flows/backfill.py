@@ -94,12 +94,7 @@ from uuid import UUID
 from prefect import State, flow, get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
@@ -120,7 +115,6 @@ LAND = "land/land"
 MOST_WAITED_FOR = 32  # months that are in the work pool at a time
 PAUSES = RETRIES["retry_delay_seconds"]  # before a month whose worker was lost is tried again
 POLL_SECONDS = 3
-BEGUN = (StateType.PENDING, StateType.RUNNING)
 PATIENCE_SECONDS = 60  # until we say that no worker takes a month, and then each time
 
 
@@ -159,9 +153,11 @@ def why_none_begins() -> str:
 
     A backfill takes a place of a worker itself: with a single place it would wait for ever.
     """
-    parts = FlowRunFilter(
-        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(flow_run.get_id() or "")]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, *BEGUN])),
+    parts = FlowRunFilter.model_validate(
+        {
+            "parent_flow_run_id": {"any_": [flow_run.get_id()]},
+            "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}},
+        }
     )
     with get_client(sync_client=True) as client:
         states = {run.state_type for run in client.read_flow_runs(flow_run_filter=parts)}

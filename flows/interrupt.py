@@ -118,19 +118,13 @@ def cancel_runs() -> None:
     if not runs:
         return
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import (
-        FlowRunFilter,
-        FlowRunFilterParentFlowRunId,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-    )
+    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelled, Cancelling
 
-    unfinished = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED]
-    parts = FlowRunFilter(
-        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=runs),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished)),
+    unfinished = {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED"]}}
+    parts = FlowRunFilter.model_validate(
+        {"parent_flow_run_id": {"any_": runs}, "state": unfinished}
     )
     with get_client(sync_client=True) as client:
         set_state = partial(client.set_flow_run_state, force=True)

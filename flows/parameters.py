@@ -248,11 +248,6 @@ class Request:
         """Whether it depends on what is published which months are meant."""
         return LATEST in self.words
 
-    @property
-    def is_latest_alone(self) -> bool:
-        """Whether the last `look_back` months are meant that are published."""
-        return self.words == LATEST
-
 
 def months_of(
     dataset: Dataset,

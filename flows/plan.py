@@ -22,7 +22,7 @@ from flows.progress import megabytes
 from flows.settings import read_settings
 from flows.tlc.datasets import DATASETS, DatasetMonth
 from flows.tlc.download import Forbidden, Published, Silent, SourceUnavailable, probe
-from flows.tlc.months import LATEST_BY, months_before
+from flows.tlc.months import LATEST, LATEST_BY, months_before
 from flows.warehouse.load import Load, latest_loads
 from flows.warehouse.local_server import ensure_server
 
@@ -96,7 +96,7 @@ def plan(request: Request) -> list[PlannedMonth]:
         planned = [one.result() for one in coming]
     if silent.refusal and all(one.state == "no answer" for one in planned):
         raise silent.refusal
-    if request.is_latest_alone:
+    if request.words == LATEST:
         of_each = groupby(planned, key=lambda one: one.dataset)
         planned = [one for _, of_one in of_each for one in newest([*of_one], request.look_back)]
     return planned

@@ -5,7 +5,7 @@ before it imports Prefect. That takes seconds, so nothing here imports much.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
@@ -16,7 +16,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
     WithJsonSchema,
 )
 
@@ -95,19 +94,15 @@ def check_months(months: str) -> str:
     return months
 
 
-def choice(names: Iterable[str]) -> Any:
-    """A type for a parameter that is one of some names, as Prefect's form offers them.
+def check_dataset(name: str) -> str:
+    """Return the name of a dataset.
 
-    Another value raises a `UsageError`.
+    Raises:
+        UsageError: it is not one.
     """
-    choices: list[JsonValue] = [*names]
-
-    def check(name: str) -> str:
-        if name not in choices:
-            raise UsageError(f"{shorten(name)!r} is not a dataset: choose from {', '.join(names)}")
-        return name
-
-    return Annotated[str, AfterValidator(check), Field(json_schema_extra={"enum": choices})]
+    if name not in DATASETS:
+        raise UsageError(f"{shorten(name)!r} is not a dataset: choose from {', '.join(DATASETS)}")
+    return name
 
 
 def check_datasets(words: str) -> str:
@@ -164,7 +159,9 @@ Months = Annotated[
     AfterValidator(check_months),
     Field(json_schema_extra={"pattern": rf"^\s*{RANGE}([\s,]+{RANGE})*\s*$"}),
 ]
-DatasetName = choice(DATASETS)
+DatasetName = Annotated[
+    str, AfterValidator(check_dataset), Field(json_schema_extra={"enum": [*DATASETS]})
+]
 # Prefect's form offers these, and takes several of them as well.
 Datasets = Annotated[
     str,

@@ -221,17 +221,12 @@ def summarise(
     logger = get_run_logger()
     with connect() as connection:
         accounting = pd.read_sql(ACCOUNTING, connection).astype({"sampled_one_in": "Int64"})
-        left = sum(
-            connection.scalar(LEFT, {"dataset": name, "months": [one.month for one in of_it]})
+        parts = [
+            {"dataset": name, "months": [one.month for one in of_it]}
             for name, of_it in groupby(asked, key=lambda one: one.dataset.name)
-        )
-        warnings = tuple(
-            warning
-            for name, of_it in groupby(asked, key=lambda one: one.dataset.name)
-            for warning in connection.scalars(
-                WARNINGS, {"dataset": name, "months": [one.month for one in of_it]}
-            )
-        )
+        ]
+        left = sum(connection.scalar(LEFT, part) for part in parts)
+        warnings = tuple(line for part in parts for line in connection.scalars(WARNINGS, part))
         warehouse = connection.engine.url
     these = of_these(accounting, asked)
     has_changed = landed is None or any(month.load.is_new for month in landed)

@@ -89,16 +89,11 @@ class Outcome:
             for name in ("raw_bytes", "bytes")
         )
         count = len(self.archived)
+        months = f"{count} month{'s' * (count != 1)}"
         if self.is_packed:
-            return (
-                f"{count} month{'s' * (count != 1)}: {before:,.1f} MB before, {after:,.1f} MB now"
-            )
-        return (
-            f"{count} month{'s' * (count != 1)} in data/archive, {after:,.1f} MB; "
-            f"{before:,.1f} MB less in PostgreSQL"
-            if count
-            else ""
-        )
+            return f"{months}: {before:,.1f} MB before, {after:,.1f} MB now"
+        where = f"{months} in data/archive, {after:,.1f} MB"
+        return f"{where}; {before:,.1f} MB less in PostgreSQL" if count else ""
 
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""

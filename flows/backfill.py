@@ -119,11 +119,7 @@ PATIENCE_SECONDS = 60  # until we say that no worker takes a month, and then eac
 
 
 def refuse_without_deployments() -> None:
-    """Raise if Prefect's server has no deployment that lands a month; a temporary one has none.
-
-    Raises:
-        PipelineError: it has none.
-    """
+    """Raise a `PipelineError` if no deployment lands a month; a temporary server has none."""
     with get_client(sync_client=True) as client:
         try:
             client.read_deployment_by_name(LAND)

@@ -132,11 +132,7 @@ def known_credential() -> str | None:
 
 
 def refuse_another_configuration(port: int, credential: str) -> None:
-    """Raise if the server that runs has another port than the settings, or another credential.
-
-    Raises:
-        PipelineError: it has; the message says how to start it again.
-    """
+    """Raise a `PipelineError` if the server runs with another port or credential than is set."""
     ports = {port for process in running("server") for port in ports_of(process)}
     again = "Start it again, which ends its runs: `make down`, then `make serve`."
     if ports and port not in ports:
@@ -234,11 +230,7 @@ def ports_of(process: psutil.Process) -> set[int]:
 
 
 def refuse_an_open_server(api: str) -> None:
-    """Raise if the server takes calls without a credential, or with a wrong one.
-
-    Raises:
-        PipelineError: it does.
-    """
+    """Raise a `PipelineError` if the server takes calls with no credential, or a wrong one."""
     for auth in (None, ("admin", "wrong")):
         if httpx.get(f"{api}/admin/version", auth=auth, timeout=5).status_code != 401:
             raise PipelineError(f"Prefect's server at {api} does not ask for a credential")

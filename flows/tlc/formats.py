@@ -43,6 +43,8 @@ BEGINNING = 1 << 16  # bytes; some error pages begin with many blank lines
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 # First bytes of what is often taken for a file of trips: what it is, and what to do.
 OTHER_KINDS = (
+    (GZIP, "packed with gzip twice", "Unpack it once: gunzip"),
+    (PARQUET, "Parquet that is packed with gzip", "Unpack it: gunzip"),
     (b"\xfd7zXZ", "packed with xz", "Unpack it: xz -d"),
     (b"BZh", "packed with bzip2", "Unpack it: bunzip2"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd", "Unpack it: zstd -d"),
@@ -610,10 +612,6 @@ def refuse_other_kinds(source: str, beginning: bytes, path: Path) -> None:
         )
     if text.startswith((b"{", b"[")):
         raise PipelineError(f"{source} is JSON, not a file of trips. Give the address of a CSV")
-    if beginning.startswith(GZIP):
-        raise PipelineError(f"{source} is packed with gzip twice. Unpack it once: gunzip")
-    if beginning.startswith(PARQUET):
-        raise PipelineError(f"{source} is Parquet that is packed with gzip. Unpack it: gunzip")
     if beginning.startswith(b"PK\x03\x04"):
         raise PipelineError(f"{source} is a zip file. {how_to_unzip(path)}")
     if beginning[257:262] == b"ustar":

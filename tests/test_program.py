@@ -29,6 +29,7 @@ from flows.export import export
 from flows.program import COMMANDS, app_of
 from flows.settings import ROOT
 from flows.warehouse import embedded
+from flows.warehouse.connection import libpq_of
 
 TAXI = Path(sys.executable).with_name("taxi")
 QUICK = 2.0  # seconds, of which a wrong word may take no more
@@ -356,14 +357,7 @@ class TestAsk:
     def test_an_answer_looks_as_in_psql(self, name, built):
         theirs = subprocess.run(
             [embedded.programs() / "psql", "-X", "-c", ask.rendered(question(name))],
-            env=os.environ
-            | {
-                "PGHOST": built.host,
-                "PGPORT": str(built.port),
-                "PGUSER": built.user,
-                "PGPASSWORD": built.password.get_secret_value(),
-                "PGDATABASE": built.db,
-            },
+            env=os.environ | libpq_of(built.url),
             capture_output=True,
             text=True,
         )

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from flows.errors import PipelineError
 from flows.settings import ROOT, Settings
 from flows.warehouse import embedded as embedded_postgres
-from flows.warehouse.connection import connect, driver_of
+from flows.warehouse.connection import connect, driver_of, libpq_of
 from flows.warehouse.load import load
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)
@@ -422,7 +422,7 @@ def dumped(settings: Settings, folder: Path) -> tuple[str, int, int] | str:
     path = folder / "dump.sql"
     result = subprocess.run(
         [embedded_postgres.programs() / "pg_dump", "--no-password", "--file", path],
-        env=os.environ | connection_of(settings),
+        env=os.environ | libpq_of(settings.url),
         capture_output=True,
         text=True,
     )
@@ -434,17 +434,6 @@ def dumped(settings: Settings, folder: Path) -> tuple[str, int, int] | str:
             if re.fullmatch(rf"{table.rpartition('.')[2]}_2021_01", name):
                 rows[table] += body.count("\n")
     return ("pg_dump", rows[RAW], rows[TRIPS])
-
-
-def connection_of(settings: Settings) -> dict[str, str]:
-    """A warehouse as libpq's programs find it."""
-    return {
-        "PGHOST": settings.host,
-        "PGPORT": str(settings.port),
-        "PGUSER": settings.user,
-        "PGPASSWORD": settings.password.get_secret_value(),
-        "PGDATABASE": settings.db,
-    }
 
 
 def test_dumps_and_repeatable_readers_beside_twenty_reloads_find_no_month_empty(

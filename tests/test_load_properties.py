@@ -26,6 +26,9 @@ from flows.warehouse.load import Load, load
 MONTH = date(2021, 1, 1)
 ROW = b"1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0,0.3,11.8,2.5"
 
+THE_SAME_EACH_TIME = settings(
+    deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 FIELDS = st.sampled_from(
     [
         *(b"1", b"", b"1.0", b".20", b"1e2", b"01/31/2021 0:30", b'"a"', b'"a,b"', b'"a""b"'),
@@ -95,13 +98,7 @@ def test_every_line_is_a_row_or_malformed_or_the_file_is_refused_in_one_line(
     path = tmp_path / "trips.csv"
     refused, taken = [], []
 
-    @settings(
-        max_examples=70,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(THE_SAME_EACH_TIME, max_examples=70)
     @given(files())
     def check(content: bytes) -> None:
         path.write_bytes(content)
@@ -161,13 +158,7 @@ VALUES = st.one_of(
 def test_every_value_of_a_parquet_file_comes_back_from_the_raw_table(warehouse, query, tmp_path):
     path = tmp_path / "trips.parquet"
 
-    @settings(
-        max_examples=40,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(THE_SAME_EACH_TIME, max_examples=40)
     @given(st.lists(VALUES, min_size=1, max_size=3))
     def check(columns: list[pa.Array]) -> None:
         names = HEADER.split(",")

@@ -228,6 +228,7 @@ def test_a_file_that_changes_after_it_was_verified_changes_nothing(
     ):
         load(file, DATASETS["yellow"], MONTH)
     assert query("select count(*) from raw.loads") == [(0,)]
+    assert query("select count(*) from raw.yellow_tripdata") == [(0,)]
     assert load_file(path, MONTH).rows == 6
 
 

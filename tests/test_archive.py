@@ -6,7 +6,7 @@ import pytest
 from conftest import land_made_up, load_file, run_dbt
 from made_up import made_up_month
 
-from flows.archive import archive
+from flows.archive import archive, land_month_again
 from flows.build import build
 from flows.cli import parse
 from flows.errors import PipelineError, TransientError
@@ -89,22 +89,16 @@ def test_a_month_is_landed_again_row_by_row_as_it_was_whatever_its_values(januar
     assert archive(months="2021-01", land_again=True).archived == ()
     assert (query(RAW), query(types)) == (raw, kinds)
     assert is_up_to_date()
-    assert not land_again_in_a_flow(JANUARY)  # it is there
+    assert not land_month_again(YELLOW, JANUARY)  # it is there
     archive_month(YELLOW, JANUARY)
     assert query(RAW) == []
-
-
-def land_again_in_a_flow(month: date) -> bool:
-    from flows.archive import land_month_again
-
-    return bool(land_month_again(YELLOW, month))
 
 
 def test_the_way_back_from_a_trip_says_where_its_row_is(archived, query):
     [(trip_id, row)] = query("select trip_id, source_row from yellow_taxi_trips order by 1 limit 1")
     origin = f"select archive, row_in_archive, raw_values, line_in_file from trip_origin({trip_id})"
     assert query(origin) == [(archived.name, row, None, row + 1)]
-    land_again_in_a_flow(JANUARY)
+    land_month_again(YELLOW, JANUARY)
     [(file, number, values, _)] = query(origin)
     assert (file, number) == (None, None)
     assert values["vendorid"] or "vendorid" not in values
@@ -120,7 +114,7 @@ def test_landing_again_keeps_no_lock_of_the_table_while_it_copies(archived, quer
         return create(*given)
 
     monkeypatch.setattr(module, "create_partition", create_while_one_looks)
-    land_again_in_a_flow(JANUARY)
+    land_month_again(YELLOW, JANUARY)
     assert holders == [(None,)]
 
 
@@ -276,7 +270,7 @@ def test_a_view_that_reads_the_partition_is_in_the_way_and_named(january, folder
 def test_rows_that_somebody_has_deleted_are_not_archived_in_the_place_of_the_month(
     archived, folder, query
 ):
-    land_again_in_a_flow(JANUARY)
+    land_month_again(YELLOW, JANUARY)
     content = archived.read_bytes()
     query("delete from raw.yellow_tripdata where source_row > 10")
     with pytest.raises(

@@ -48,6 +48,7 @@ def test_a_source_that_is_given_is_taken(tmp_path, monkeypatch):
     assert file == f"{tmp_path}/files/2024-05.parquet"
     march = date(2020, 3, 1)
     assert Source(SAMPLE).locate(YELLOW, march) == str(sample_file("yellow", march))
+    assert Source(SAMPLE).absolute == SAMPLE == "sample"
 
 
 def test_a_setting_has_another_server_in_the_place_of_all(monkeypatch):

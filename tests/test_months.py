@@ -11,9 +11,7 @@ from pydantic import TypeAdapter
 from flows.errors import UsageError, shorten
 from flows.land import land
 from flows.parameters import Month, Request
-from flows.tlc.datasets import DATASETS
 from flows.tlc.sample import sample_months
-from flows.tlc.source import Source
 
 TODAY = date(2026, 1, 20)
 JANUARY, FEBRUARY, MARCH = date(2021, 1, 1), date(2021, 2, 1), date(2021, 3, 1)
@@ -142,15 +140,6 @@ def test_prefects_server_refuses_a_run_for_another_day(prefect_server):
         with pytest.raises(PrefectHTTPStatusError, match="2021-02-15' does not match"):
             client.create_flow_run_from_deployment(deployment, parameters={"month": "2021-02-15"})
         client.delete_deployment(deployment)
-
-
-def test_a_source_is_located_for_a_month(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    yellow = DATASETS["yellow"]
-    file = Source("trips/{month}.csv").locate(yellow, JANUARY)
-    assert file == f"{tmp_path}/trips/2021-01.csv"
-    assert Source("http://host/{month}.csv").locate(yellow, JANUARY) == "http://host/2021-01.csv"
-    assert Source("sample").absolute == "sample"
 
 
 def test_what_is_shown_of_a_source_has_no_secrets():

@@ -189,11 +189,6 @@ def test_of_all_datasets_each_has_the_months_of_its_time():
     ]
 
 
-def test_of_one_dataset_a_month_before_its_first_is_refused():
-    with pytest.raises(UsageError, match=r"2013-07 is before 2013-08"):
-        asked_for("green", "2013-07")
-
-
 def test_a_source_for_several_datasets_says_where_their_names_are():
     with pytest.raises(UsageError, match=r"put \{dataset\} in it"):
         asked_for("all", "2021-01", "https://host/{month}.csv")

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
-from conftest import ROOT, build_by_hand, load_file, run_query
+from conftest import ROOT, build_by_hand, load_file, put_by, run_query, warehouse_to_build
 from made_up import ERAS, trips_of, write
 
 from flows.settings import PROJECT
@@ -49,8 +49,6 @@ def test_the_pieces_are_those_that_the_tool_cuts(tmp_path):
 @pytest.fixture(scope="module")
 def located(prefect_server, tmp_path_factory):
     """A warehouse with a trip from each of the points to another one, and the expected zones."""
-    from conftest import put_by, warehouse_to_build
-
     settings = warehouse_to_build()
     ends, others = POINTS, POINTS[::-1].reset_index(drop=True)
     trips = trips_of(ERA, len(POINTS)).assign(

@@ -19,7 +19,7 @@ from flows.land import land
 from flows.prepare import prepare_warehouse
 from flows.tlc.download import fetch, file_name
 from flows.tlc.source import absolute
-from flows.warehouse.connection import connect
+from flows.warehouse.connection import address, connect
 
 SPELLINGS = (str, quote, quote_plus, lambda text: json.dumps(text)[1:-1])
 
@@ -78,13 +78,14 @@ def is_text_of_ours(path: Path) -> bool:
     return ours and path.is_file()
 
 
-def test_in_no_exception(built, unused_port, secrets):
+def test_in_no_exception_or_address(built, unused_port, secrets):
     with (
         pytest.raises(PipelineError) as refusal,
         connect(built.model_copy(update={"port": unused_port})),
     ):
         pass
-    for said in (str(refusal.value), repr(refusal.value), repr(built), str(built.url)):
+    errors = (str(refusal.value), repr(refusal.value))
+    for said in (*errors, repr(built), str(built.url), address(built.url)):
         assert not [secret for secret in secrets if secret in said]
 
 

@@ -138,14 +138,6 @@ def test_its_trips_are_real(landed):
     assert run_query(landed, usual) == [(52,)]
 
 
-def test_another_month_than_it_has_is_one_clear_line():
-    with pytest.raises(UsageError) as refusal:
-        sample_file("yellow", date(2021, 1, 1))
-    assert str(refusal.value) == (
-        "There is no sample of yellow trips of 2021-01: choose from 2020-01..2020-12"
-    )
-
-
 def test_without_months_all_of_a_dataset_or_of_all_of_them_are_meant():
     def meant(datasets: str) -> list[tuple[str, date]]:
         asked = Request.resolve(date.today(), datasets, None, SAMPLE).months

@@ -31,11 +31,11 @@ ROW = "1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,0
 def land(warehouse, tmp_path):
     """Load a file of the given lines; the header is added."""
 
-    def run(lines, month=JANUARY, header=HEADER, force=False, max_share=0.01) -> Load:
+    def run(lines, month=JANUARY, header=HEADER, max_share=0.01, **options) -> Load:
         path = tmp_path / "trips.csv"
         content = "\n".join([header, *lines]) + "\n"
         path.write_bytes(content.encode(errors="surrogateescape"))
-        return load_file(path, month, force=force, max_malformed_share=max_share)
+        return load_file(path, month, max_malformed_share=max_share, **options)
 
     return run
 
@@ -404,19 +404,15 @@ class TestAMonthInManyFiles:
 
 
 class TestAMonthThatIsThere:
-    def test_is_not_replaced_by_a_sample(self, warehouse, query, tmp_path):
-        real = tmp_path / "real.csv"
-        real.write_text("\n".join([HEADER, ROW]))
-        load_file(real, JANUARY)
+    def test_is_not_replaced_by_a_sample(self, land, query):
+        land([ROW])
         kept = load_file(made_up_month(JANUARY, 1_000), JANUARY, force=True, is_sample=True)
         assert (kept.rows, kept.is_sample) == (1, False)
         assert query("select count(*) from raw.loads") == [(1,)]
 
-    def test_takes_the_place_of_a_sample_with_however_few_rows(self, warehouse, query, tmp_path):
+    def test_takes_the_place_of_a_sample_with_however_few_rows(self, land, query):
         load_file(made_up_month(JANUARY, 1_000), JANUARY, is_sample=True)
-        real = tmp_path / "real.csv"
-        real.write_text("\n".join([HEADER, ROW]))
-        load_file(real, JANUARY)
+        land([ROW])
         assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
 
     def test_is_not_replaced_by_less_than_half_of_it_even_by_force(self, land, query):
@@ -427,11 +423,9 @@ class TestAMonthThatIsThere:
         land([ROW] * 50)
         assert query("select count(*) from raw.yellow_tripdata") == [(50,)]
 
-    def test_is_replaced_by_less_where_that_is_allowed(self, land, query, tmp_path):
+    def test_is_replaced_by_less_where_that_is_allowed(self, land, query):
         land([ROW] * 100)
-        few = tmp_path / "few.csv"
-        few.write_text("\n".join([HEADER, ROW]))
-        load_file(few, JANUARY, allow_fewer_rows=True)
+        land([ROW], allow_fewer_rows=True)
         assert query("select count(*) from raw.yellow_tripdata") == [(1,)]
 
 

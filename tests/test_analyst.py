@@ -34,12 +34,6 @@ def anna(built):
         return built.model_copy(update={"user": name, "password": SecretStr(add_login(name))})
 
 
-def ask(settings, statement: str) -> list[tuple]:
-    with connect(settings) as connection:
-        result = connection.exec_driver_sql(statement)
-        return result.fetchall() if result.returns_rows else []
-
-
 @pytest.mark.any_postgres
 @pytest.mark.parametrize(
     "table",
@@ -51,7 +45,7 @@ def ask(settings, statement: str) -> list[tuple]:
     ],
 )
 def test_a_member_reads_the_marts_and_the_dictionary(anna, table):
-    [(count,)] = ask(anna, f"select count(*) from {table}")
+    [(count,)] = run_query(anna, f"select count(*) from {table}")
     assert count > 0 or table == "rejected_trips"  # of which a made-up month has none
 
 
@@ -74,7 +68,7 @@ def test_a_member_reads_the_marts_and_the_dictionary(anna, table):
 )
 def test_a_member_can_do_nothing_else(anna, statement):
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
-        ask(anna, statement.format(schema=anna.user))
+        run_query(anna, statement.format(schema=anna.user))
 
 
 @pytest.mark.any_postgres
@@ -101,7 +95,7 @@ def test_a_tool_may_ask_for_the_rights_on_any_table_by_its_name(anna):
         " where relkind in ('r', 'p', 'v') and relnamespace::regnamespace::text"
         " in ('public', 'raw', 'staging', 'trip_months') group by 1"
     )
-    rights = dict(ask(anna, asked))
+    rights = dict(run_query(anna, asked))
     assert rights == {"public": True, "raw": False, "staging": False, "trip_months": False}
 
 
@@ -137,18 +131,18 @@ class TestAMemberCannotDisturbOthers:
     )
     def test_by_a_statement(self, anna, statement):
         with pytest.raises(ProgrammingError, match=r"permission denied|must be"):
-            ask(anna, statement)
+            run_query(anna, statement)
 
     def test_by_temporary_files_without_a_limit(self, anna, built):
         show = "select current_setting('temp_file_limit')"
-        assert ask(anna, show) == [("2GB",)]
-        assert ask(built, show) == [("-1",)]
+        assert run_query(anna, show) == [("2GB",)]
+        assert run_query(built, show) == [("-1",)]
 
     @pytest.mark.parametrize("name", ["postgres", "template1", "empty"])
     def test_in_another_database(self, anna, name, superuser):
         run_query(superuser, "revoke connect on database empty from analyst")
         with pytest.raises(Refused, match="permission denied for database"):
-            ask(anna.model_copy(update={"db": name}), "select 1")
+            run_query(anna.model_copy(update={"db": name}), "select 1")
 
 
 class TestALogin:
@@ -162,17 +156,17 @@ class TestALogin:
         with connect(built) as owner:
             ensure_analyst(owner)  # as each run does
         assert add_login("bob") is None
-        assert ask(bob, "select 1") == [(1,)]
+        assert run_query(bob, "select 1") == [(1,)]
         again = bob.model_copy(update={"password": SecretStr(add_login("bob", new_password=True))})
-        assert ask(again, "select 1") == [(1,)]
+        assert run_query(again, "select 1") == [(1,)]
         with pytest.raises(Refused, match="password authentication failed"):
-            ask(bob, "select 1")
+            run_query(bob, "select 1")
 
     @pytest.mark.parametrize("name", ["taxi", "analyst", "nyc_taxi_superuser"])
     def test_takes_no_role_that_exists_already(self, built, name):
         with pytest.raises(PipelineError, match=f"a role {name} exists already"):
             add_login(name)
-        assert ask(built, "select 1") == [(1,)]
+        assert run_query(built, "select 1") == [(1,)]
 
     @pytest.mark.parametrize(
         "name",
@@ -246,7 +240,7 @@ class TestOnAServerOfItsOwn:
         land_made_up(date(2021, 1, 1), 100)
         build_by_hand(own, "seed")
         build_by_hand(own, "run --select +yellow_taxi_trips")
-        assert ask(foreign, "select 1") == [(1,)]
+        assert run_query(foreign, "select 1") == [(1,)]
         for table in ("vendors", "yellow_taxi_trips"):
             granted = f"select has_table_privilege('analyst', '{table}', 'select')"
             assert run_query(own, granted) == [(False,)]
@@ -287,7 +281,7 @@ def test_an_owners_own_grants_survive_a_build(superuser, january, built_january)
 @pytest.mark.any_postgres
 def test_every_mart_is_described_where_people_look(anna):
     """psql's \\d+ and pgAdmin show these comments."""
-    undescribed = ask(
+    undescribed = run_query(
         anna,
         "select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid"
         " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v')"

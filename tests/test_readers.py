@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -59,24 +60,12 @@ def count(connection: Connection, table: str, month: date = JANUARY) -> int:
 
 
 @contextmanager
-def meanwhile(work: Callable[[], object]) -> Iterator[threading.Thread]:
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
     """Do something in another thread, and wait for its end; what it raises is raised."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(1) as thread:
+        working = thread.submit(work)
+        yield
+    working.result()
 
 
 def reload(rows: int, month: date = JANUARY) -> None:

@@ -2,8 +2,10 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -291,14 +293,9 @@ def test_a_new_month_need_not_wait_for_a_reader(land, warehouse, query):
 
 
 def load_at_once(*files_and_months) -> None:
-    options = {"force": True, "allow_fewer_rows": True}
-    loads = [
-        threading.Thread(target=load_file, args=each, kwargs=options) for each in files_and_months
-    ]
-    for thread in loads:
-        thread.start()
-    for thread in loads:
-        thread.join()
+    load_by_force = partial(load_file, force=True, allow_fewer_rows=True)
+    with ThreadPoolExecutor(len(files_and_months)) as threads:
+        list(threads.map(load_by_force, *zip(*files_and_months, strict=True)))
 
 
 def test_two_loads_of_one_month_come_one_after_the_other(warehouse, query):

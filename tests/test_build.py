@@ -596,8 +596,7 @@ def test_dbt_finds_nothing_in_the_project_that_is_deprecated_or_that_it_warns_of
 def test_a_model_whose_table_gets_another_name_counts_as_modified(compiled, built):
     listing = f"ls --resource-type model --select state:modified --state {compiled.parents[1]}"
     for name, modified in (("yellow_taxi_trips", []), ("my_trips", ["yellow_taxi_trips"])):
-        is_done, said = run_dbt(built, f'{listing} --vars {{"trips_table":"{name}"}}')
-        assert is_done, said
+        said = build_by_hand(built, f'{listing} --vars {{"trips_table":"{name}"}}')
         assert re.findall(r"^nyc_taxi\.\S+\.(\w+)$", said, re.MULTILINE) == modified
 
 

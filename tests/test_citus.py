@@ -28,11 +28,11 @@ import pandas as pd
 import psycopg2
 import pytest
 from conftest import (
+    build_by_hand,
     free_port,
     load_era,
     load_file,
     point_to,
-    run_dbt,
     run_outside_transaction,
     run_query,
     target,
@@ -174,8 +174,7 @@ def checksums(settings: Settings) -> dict[str, str]:
 
 def analyses(settings: Settings) -> dict[str, list[list]]:
     """The rows of each analysis."""
-    is_done, said = run_dbt(settings, "compile --select path:analyses")
-    assert is_done, said
+    build_by_hand(settings, "compile --select path:analyses")
     return {
         file.stem: [
             [value for value in row if not isinstance(value, datetime | UUID)]  # of the load
@@ -428,8 +427,7 @@ def test_readers_beside_twenty_reloads_count_whole_months_alone(citus, tmp_path)
 
     def reload(rows: int) -> None:
         load_file(files[rows], FEBRUARY)
-        is_done, said = run_dbt(citus, "run --select yellow_taxi_trips daily_trips rejected_trips")
-        assert is_done, said
+        build_by_hand(citus, "run --select yellow_taxi_trips daily_trips rejected_trips")
         for name, question in COUNTS.items():
             whole[name] |= {run_query(citus, question)[0][0]}
 
@@ -586,8 +584,7 @@ def test_a_load_whose_worker_is_killed_amid_a_commit_is_made_or_not(
 def build_trips(settings: Settings, rows: int) -> list[list[tuple]]:
     """Load and build February with so many rows; returns what is counted then."""
     load_file(made_up_month(FEBRUARY, rows), FEBRUARY)
-    is_done, said = run_dbt(settings, "run --select yellow_taxi_trips daily_trips rejected_trips")
-    assert is_done, said
+    build_by_hand(settings, "run --select yellow_taxi_trips daily_trips rejected_trips")
     return counted(settings)
 
 

@@ -16,7 +16,6 @@ from conftest import (
     build_by_hand,
     load_file,
     put_by,
-    run_dbt,
     run_query,
     warehouse_to_build,
 )
@@ -216,8 +215,7 @@ def test_a_month_is_the_same_as_csv_and_as_parquet(database, tmp_path):
     for era, content in ((JANUARY_AS_CSV, trips), (JANUARY_AS_PARQUET, with_the_fee)):
         load_file(write(era, content, tmp_path), era.month)
         without_tests = "--exclude-resource-type test --exclude-resource-type unit_test"
-        is_done, said = run_dbt(database, f"build --select +yellow_taxi_trips {without_tests}")
-        assert is_done, said
+        build_by_hand(database, f"build --select +yellow_taxi_trips {without_tests}")
         with connect(database) as connection:
             found.append(
                 pd.read_sql("select * from yellow_taxi_trips order by trip_id", connection)

@@ -27,7 +27,7 @@ from flows.errors import RETRIES, PipelineError, TransientError
 from flows.settings import DATA
 from flows.tlc.datasets import Dataset
 from flows.warehouse.backup import sha256_of
-from flows.warehouse.connection import connect, driver_of, in_one_line
+from flows.warehouse.connection import connect, driver_of, in_one_line, value_of
 from flows.warehouse.load import (
     ask_for_month,
     create_partition,
@@ -117,8 +117,7 @@ def archive_month(dataset: Dataset, month: date) -> Archived:
         take_turns(cursor, dataset, month, where)
         cursor.execute(LATEST, [dataset.name, month])
         [(load_id, loaded, sha256, source)] = cursor.fetchall() or [(None, 0, "", "")]
-        cursor.execute("select raw.partition_of(%s, %s)::text", [parent, month])
-        [(part,)] = cursor.fetchall()
+        part = value_of(cursor, "select raw.partition_of(%s, %s)::text", [parent, month])
         if part is None:
             found = archived_load(cursor, load_id)
             if found is None:
@@ -128,8 +127,7 @@ def archive_month(dataset: Dataset, month: date) -> Archived:
         refuse_what_is_not_built(cursor, dataset, month, load_id)
         ask_for_month(cursor, dataset, month)
         cursor.execute(SQL("lock table only {} in share mode").format(SQL(part)))
-        cursor.execute("select raw.size_of(%s)", [part])
-        [(raw_bytes,)] = cursor.fetchall()
+        raw_bytes = value_of(cursor, "select raw.size_of(%s)", [part])
         name = f"{dataset.raw_table}_{month:%Y-%m}_load_{load_id}_{sha256[:8]}.parquet"
         about = {"dataset": dataset.name, "month": f"{month:%Y-%m}", "source": source}
         ARCHIVE.mkdir(parents=True, exist_ok=True)
@@ -181,8 +179,7 @@ def pack_month(dataset: Dataset, month: date) -> Archived:
     with connect() as warehouse, in_one_line(f"{where} is not packed"):
         connection = driver_of(warehouse)
         with connection, connection.cursor() as cursor:
-            cursor.execute("select exists (select from pg_am where amname = 'columnar')")
-            if cursor.fetchall() == [(False,)]:
+            if not value_of(cursor, "select exists (select from pg_am where amname = 'columnar')"):
                 raise PipelineError(
                     "this server stores nothing by columns: that takes Citus's extension "
                     "citus_columnar. `make archive` without --pack writes the month to a file"
@@ -234,8 +231,7 @@ def land_again(dataset: Dataset, month: date) -> bool:
         with connection, connection.cursor() as cursor:
             wait_for_turn(cursor, where)
             cursor.execute("select raw.drop_leftovers()")
-            cursor.execute("select raw.has_rows(%s, %s)", [parent, month])
-            if cursor.fetchall() == [(True,)]:
+            if value_of(cursor, "select raw.has_rows(%s, %s)", [parent, month]):
                 return False
         # Apart from the look at the table, whose lock would last until the COPY ends: a load that
         # replaces another month would wait for that.
@@ -288,8 +284,7 @@ def take_turns(cursor: Cursor, dataset: Dataset, month: date, where: str) -> Non
     Raises:
         TransientError: another session has one of them.
     """
-    cursor.execute("select raw.keep_turn(%s, waits => false)", [where])
-    if cursor.fetchall() != [(True,)]:
+    if not value_of(cursor, "select raw.keep_turn(%s, waits => false)", [where]):
         raise TransientError("another run is loading it. Run again when it has ended")
     cursor.execute("set local lock_timeout = '1s'")
     try:
@@ -299,8 +294,7 @@ def take_turns(cursor: Cursor, dataset: Dataset, month: date, where: str) -> Non
     cursor.execute("set local lock_timeout = 0")
     cursor.execute(BUILT_IN, [dataset.name, month])
     for relation, _ in cursor.fetchall():
-        cursor.execute("select raw.keep_turn(%s, waits => false)", [relation])
-        if cursor.fetchall() != [(True,)]:
+        if not value_of(cursor, "select raw.keep_turn(%s, waits => false)", [relation]):
             raise TransientError(f"{relation} is being built. Run again when it is")
 
 

@@ -30,7 +30,7 @@ from flows.environment import ROOT
 from flows.errors import PipelineError, first_line
 from flows.settings import Settings, read_settings
 from flows.warehouse import embedded, local_server
-from flows.warehouse.connection import address, connect, driver_of, in_one_line, libpq_of
+from flows.warehouse.connection import address, connect, driver_of, in_one_line, libpq_of, value_of
 
 MANIFEST, DUMP, ROLES = "manifest.json", "dump", "roles.sql"
 JOBS = str(min(4, os.cpu_count() or 1))  # each of pg_dump's and pg_restore's has a connection
@@ -91,15 +91,11 @@ def backup() -> Path:
             shutil.rmtree(leftover)
         cursor = driver_of(connection).cursor()
         cursor.execute("set transaction isolation level repeatable read, read only")
-        cursor.execute("select to_regclass('raw.loads') is null")
-        if cursor.fetchall() == [(True,)]:
+        if value_of(cursor, "select to_regclass('raw.loads') is null"):
             raise PipelineError("no month has been loaded yet: `make run` loads one")
-        cursor.execute("select to_regclass('raw.archives') is not null")
-        if cursor.fetchall() == [(True,)]:
-            cursor.execute("select count(*) from raw.archives")
-            [(archived,)] = cursor.fetchall()
-            if archived:
-                logger.info("%s raw months are files in data/archive: keep those too", archived)
+        has_archive = value_of(cursor, "select to_regclass('raw.archives') is not null")
+        if has_archive and (archived := value_of(cursor, "select count(*) from raw.archives")):
+            logger.info("%s raw months are files in data/archive: keep those too", archived)
         cursor.execute("select pg_export_snapshot(), current_setting('server_version')")
         [(snapshot, version)] = cursor.fetchall()
         partial.mkdir(mode=0o700, parents=True)
@@ -265,8 +261,7 @@ def content(cursor: Cursor) -> dict[str, Any]:
     Args:
         cursor: Of a transaction, as which it is seen.
     """
-    cursor.execute("select max(name) from raw.migrations")
-    [(migration,)] = cursor.fetchall()
+    migration = value_of(cursor, "select max(name) from raw.migrations")
     cursor.execute(AUDIT)
     names = ("dataset", "month", "load_id", "rows", "sha256")
     months = [dict(zip(names, row, strict=True)) for row in cursor]
@@ -311,8 +306,8 @@ def refuse_what_is_there(admin: URL) -> None:
         tables = [table for table, _ in cursor]
         months = 0
         if "raw.loads" in tables:
-            cursor.execute("select count(distinct (dataset, source_month)) from raw.loads")
-            [(months,)] = cursor.fetchall()
+            counted = "select count(distinct (dataset, source_month)) from raw.loads"
+            months = value_of(cursor, counted)
     if tables:
         held = f"{months} month{'s' * (months != 1)}"
         what = held if months else f"{len(tables)} tables, such as {tables[0]},"

@@ -7,10 +7,11 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
 from psycopg2.extensions import connection as DriverConnection
+from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -241,6 +242,13 @@ def driver_of(connection: Connection) -> DriverConnection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, DriverConnection)  # noqa: S101 (for the type checker)
     return driver
+
+
+def value_of(cursor: Cursor, statement: str, parameters: Sequence[object] | None = None) -> Any:
+    """The one value that a query finds."""
+    cursor.execute(statement, parameters)
+    [(value,)] = cursor.fetchall()
+    return value
 
 
 def connection_error(error: BaseException, url: URL) -> PipelineError:

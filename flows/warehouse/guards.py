@@ -17,6 +17,7 @@ from flows.parameters import Limits
 from flows.tlc.datasets import DATASETS, KIND_COLUMNS, Dataset, another_datasets
 from flows.tlc.download import SourceFile
 from flows.tlc.formats import TripFile
+from flows.warehouse.connection import value_of
 from flows.warehouse.staged import Findings, findings, is_nothing
 
 ENOUGH_ROWS = 100  # TLC's own 2019-01 begins with eight trips of November
@@ -209,8 +210,7 @@ def refuse_odd_values(
             begin in other months.
     """
     pickup = next(name for name in trips.columns if name in dataset.pickup)
-    cursor.execute("select raw.sample_percent(%s)", [fresh.as_string(cursor)])
-    [(percent,)] = cursor.fetchall()
+    percent = value_of(cursor, "select raw.sample_percent(%s)", [fresh.as_string(cursor)])
     found = findings(cursor, dataset, month, fresh, trips.columns, percent)
     refuse_converted_times(cursor, month, file, fresh, pickup)
     refuse_turned_dates(month, file, found, limits)

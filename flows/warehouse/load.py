@@ -29,7 +29,7 @@ from flows.progress import Advance, progress, reporting
 from flows.tlc.datasets import DATASETS, Dataset
 from flows.tlc.download import SourceFile, refuse_size
 from flows.tlc.formats import TripFile, open_trip_file
-from flows.warehouse.connection import connect, driver_of, explained
+from flows.warehouse.connection import connect, driver_of, explained, value_of
 from flows.warehouse.guards import (
     refuse_odd_values,
     refuse_other_columns,
@@ -237,8 +237,7 @@ def slot() -> Iterator[None]:
 
 def wait_for_turn(cursor: Cursor, where: str) -> None:
     """Let one session at a time load a month; the second one waits for the end of the first."""
-    cursor.execute("select raw.keep_turn(%s, waits => false)", [where])
-    if cursor.fetchall() == [(False,)]:
+    if not value_of(cursor, "select raw.keep_turn(%s, waits => false)", [where]):
         get_run_logger().info("Another run is loading %s; waiting for it", where)
         cursor.execute("select raw.keep_turn(%s)", [where])
 
@@ -252,9 +251,7 @@ def ask_for_month(cursor: Cursor, dataset: Dataset, month: date) -> None:
 
 def log_who_is_in_the_way(cursor: Cursor, parent: str, month: date) -> None:
     """Log whom a swap of the month waits for, if it is not for a moment."""
-    cursor.execute("select raw.in_the_way_of(%s, %s)", [parent, month])
-    [(sessions,)] = cursor.fetchall()
-    if sessions:
+    if sessions := value_of(cursor, "select raw.in_the_way_of(%s, %s)", [parent, month]):
         get_run_logger().info("%s is in use by %s; waiting for it", parent, sessions)
 
 
@@ -352,9 +349,7 @@ def pattern_of(one: str, other: str) -> str | None:
 
 def next_load_id(cursor: Cursor) -> int:
     """The number of a load, in the order in which loads begin."""
-    cursor.execute("select nextval(pg_get_serial_sequence('raw.loads', 'load_id'))")
-    [(load_id,)] = cursor.fetchall()
-    return int(load_id)
+    return int(value_of(cursor, "select nextval(pg_get_serial_sequence('raw.loads', 'load_id'))"))
 
 
 def create_partition(

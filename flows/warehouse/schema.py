@@ -16,6 +16,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from flows.errors import PipelineError, TransientError
 from flows.tlc.datasets import DATASETS, Dataset
+from flows.warehouse.connection import value_of
 
 MIGRATIONS = {
     path.stem: path.read_text() for path in sorted(Path(__file__).parent.glob("migrations/*.sql"))
@@ -79,8 +80,7 @@ def prepare(cursor: Cursor, models: Iterable[str] = ()) -> None:
     refuse_what_is_not_ours(cursor, models)
     for schema in SCHEMAS:
         # Not `create schema if not exists`: that asks for a right even where the schema exists.
-        cursor.execute("select to_regnamespace(%s) is null", [schema])
-        if cursor.fetchall() == [(True,)]:
+        if value_of(cursor, "select to_regnamespace(%s) is null", [schema]):
             cursor.execute(SQL("create schema {}").format(Identifier(schema)))
     migrate(cursor, done)
     cursor.execute(FUNCTIONS)

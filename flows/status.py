@@ -130,20 +130,16 @@ class Status:
         lines += [(one.dataset, str(one)) for one in self.loaded]
         if self.is_postgresql_up and not self.loaded:
             lines.append(("Loaded", "nothing: `taxi run` loads a sample"))
-        failure = self.last_failure
-        lines.append(
-            ("Last failure", f"{failure.run}, {failure.at:%Y-%m-%d %H:%M %Z}: {failure.why}")
-            if failure
-            else ("Last failure", "none that Prefect knows of")
-        )
+        last = "none that Prefect knows of"
+        if failure := self.last_failure:
+            last = f"{failure.run}, {failure.at:%Y-%m-%d %H:%M %Z}: {failure.why}"
+        lines.append(("Last failure", last))
         free = f", {megabytes(self.free_bytes)} free" if self.free_bytes else ""
         lines.append(("Files", f"{self.data}: downloads {megabytes(self.downloads_bytes)}{free}"))
-        coming = self.next_run
-        lines.append(
-            ("Next run", f"{coming.deployment}, {coming.at:%A %Y-%m-%d %H:%M %Z}")
-            if coming
-            else ("Next run", "none is scheduled")
-        )
+        following = "none is scheduled"
+        if coming := self.next_run:
+            following = f"{coming.deployment}, {coming.at:%A %Y-%m-%d %H:%M %Z}"
+        lines.append(("Next run", following))
         width = shutil.get_terminal_size().columns
         return "\n".join(line for name, text in lines for line in entry(name, text, width))
 

@@ -344,23 +344,20 @@ class TestTask:
         file = fetch.with_options(on_running=[recover])(url, folder=tmp_path)
         assert file.path.read_bytes() == CSV
 
-    def test_gives_up_after_three_retries(self, site, tmp_path, without_waiting):
+    def test_gives_up_after_three_retries_of_which_a_person_is_told_once(
+        self, site, tmp_path, without_waiting, caplog
+    ):
         site.pages["/trips.csv"] = (503, b"", {})
         with pytest.raises(SourceUnavailable, match="503 Service Unavailable"):
             fetch(f"{site.url}/trips.csv", folder=tmp_path)
         assert len(site.requests) == 4
+        told = [record for record in caplog.records if "Trying again soon" in record.message]
+        assert [hasattr(record, "only_log") for record in told] == [True, False, True]
 
     def test_a_host_that_is_not_there_is_tried_once_more(self, tmp_path, without_waiting, caplog):
         with pytest.raises(Unreachable, match="refused"):
             fetch("http://127.0.0.1:9/trips.csv", folder=tmp_path)
         assert caplog.text.count("Trying again soon") == 1
-
-    def test_a_person_is_told_of_the_retries_once(self, site, tmp_path, without_waiting, caplog):
-        site.pages["/trips.csv"] = (503, b"", {})
-        with pytest.raises(SourceUnavailable):
-            fetch(f"{site.url}/trips.csv", folder=tmp_path)
-        told = [record for record in caplog.records if "Trying again soon" in record.message]
-        assert [hasattr(record, "only_log") for record in told] == [True, False, True]
 
     def test_does_not_try_again_what_will_not_change(self, site, tmp_path):
         site.pages["/trips.csv"] = (404, b"", {})

@@ -455,9 +455,6 @@ class TestWhatIsTested:
 class TestIsUpToDate:
     """Where months, project and tables are the same, a run does not even import dbt."""
 
-    def test_after_a_build(self):
-        assert is_up_to_date()
-
     def test_not_for_another_name_of_the_table(self):
         @flow
         def run(table_name: str) -> bool:

@@ -160,24 +160,10 @@ def restore(folder: Path | None = None) -> Path:
         outside_transaction(server, drop)  # of a restore that was killed
         local_server.prepare(embedded.DATA_DIR, settings.model_copy(update={"db": name}))
         try:
-            run(
-                beside,
-                "psql",
-                "--no-psqlrc",
-                "--quiet",
-                "--single-transaction",
-                "--set=ON_ERROR_STOP=1",
-                f"--set=database={name}",
-                f"--file={folder / ROLES}",
-            )
-            run(
-                beside,
-                "pg_restore",
-                f"--dbname={name}",
-                f"--jobs={JOBS}",
-                "--exit-on-error",
-                folder / DUMP,
-            )
+            options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
+            run(beside, "psql", *options, f"--set=database={name}", f"--file={folder / ROLES}")
+            options = [f"--dbname={name}", f"--jobs={JOBS}", "--exit-on-error"]
+            run(beside, "pg_restore", *options, folder / DUMP)
             with connect(beside) as connection:
                 refuse_differences(manifest, content(driver_of(connection).cursor()))
             refuse_what_is_there(admin)  # a run may have begun since
@@ -235,16 +221,9 @@ def dump(admin: URL, snapshot: str, folder: Path) -> None:
 
     It is all of the database: a dump of some schemas would leave out what people have built there.
     """
-    options = [f"--compress={COMPRESSION}", f"--jobs={JOBS}", f"--snapshot={snapshot}"]
-    run(
-        admin,
-        "pg_dump",
-        "--format=directory",
-        "--statistics",
-        *options,
-        f"--file={folder}",
-        disk=folder.parent,
-    )
+    options = ["--format=directory", "--statistics", f"--compress={COMPRESSION}"]
+    options += [f"--jobs={JOBS}", f"--snapshot={snapshot}", f"--file={folder}"]
+    run(admin, "pg_dump", *options, disk=folder.parent)
 
 
 def run(admin: URL, program: str, *arguments: str | Path, disk: Path | None = None) -> None:

@@ -164,7 +164,12 @@ def save_block(settings: Settings) -> None:
             return
     except PipelineError:  # it does not exist, or is not PostgreSQL's
         pass
-    block = SqlAlchemyConnector(
+    block_of(settings).save(BLOCK_NAME, overwrite=True, _sync=True)
+
+
+def block_of(settings: Settings) -> SqlAlchemyConnector:
+    """The settings as a block, which has them part by part."""
+    return SqlAlchemyConnector(
         connection_info=ConnectionComponents(
             driver=SyncDriver.POSTGRESQL_PSYCOPG2,
             username=settings.user,
@@ -174,4 +179,3 @@ def save_block(settings: Settings) -> None:
             database=settings.db,
         )
     )
-    block.save(BLOCK_NAME, overwrite=True, _sync=True)

@@ -30,7 +30,7 @@ from conftest import (
     warehouse_to_build,
 )
 from prefect import flow
-from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
+from prefect_sqlalchemy import SqlAlchemyConnector
 
 from flows import prepare
 from flows.environment import ROOT, SESSION, SESSION_OPTIONS
@@ -562,16 +562,7 @@ def warehouse_environment() -> dict[str, str]:
 
 
 def save_as(name: str, settings: Settings) -> None:
-    SqlAlchemyConnector(
-        connection_info=ConnectionComponents(
-            driver=SyncDriver.POSTGRESQL_PSYCOPG2,
-            username=settings.user,
-            password=settings.password,
-            host=settings.host,
-            port=settings.port,
-            database=settings.db,
-        )
-    ).save(name, overwrite=True)
+    prepare.block_of(settings).save(name, overwrite=True)
 
 
 def blocks(api) -> list[tuple[str, str]]:

@@ -59,7 +59,6 @@ if __name__ == "__main__":  # here: to refuse a wrong word takes none of the imp
     cli.run(archive_months, reads_files=False)
 
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import Any
 
 from prefect import State, flow, get_run_logger, task
@@ -70,9 +69,8 @@ from flows.errors import ONLY_LOG, RETRIES, PipelineError, UsageError
 from flows.land import error_of, reason_of
 from flows.plan import present_loads
 from flows.prepare import prepare_warehouse
-from flows.tlc.datasets import Dataset
+from flows.warehouse import archive as archives
 from flows.warehouse.archive import Archived, archive_month, pack_month
-from flows.warehouse.archive import land_again as land
 
 
 @dataclass(frozen=True)
@@ -102,16 +100,12 @@ class Outcome:
         }
 
 
-@task(
+land_month_again = task(
     name="land again",
     task_run_name="land {dataset.name} {month:%Y-%m} again",
     cache_policy=NO_CACHE,
     **RETRIES,
-)
-def land_month_again(dataset: Dataset, month: date) -> None:
-    """Land a month again from the archive, unless it is in raw."""
-    land(dataset, month)
-
+)(archives.land_again)
 
 archive = flow(name="archive", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])(
     archive_months

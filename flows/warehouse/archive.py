@@ -216,8 +216,8 @@ def pack_month(dataset: Dataset, month: date) -> Archived:
     return Archived(dataset.name, month, part, rows, size, raw_bytes)
 
 
-def land_again(dataset: Dataset, month: date) -> bool:
-    """Land an archived month in raw again, row by row as it was; returns whether it was not there.
+def land_again(dataset: Dataset, month: date) -> None:
+    """Land an archived month in raw again, row by row as it was, unless it is there.
 
     It is the same load as before, so that no model is built again for it. The file stays.
 
@@ -232,7 +232,7 @@ def land_again(dataset: Dataset, month: date) -> bool:
             wait_for_turn(cursor, where)
             cursor.execute("select raw.drop_leftovers()")
             if value_of(cursor, "select raw.has_rows(%s, %s)", [parent, month]):
-                return False
+                return
         # Apart from the look at the table, whose lock would last until the COPY ends: a load that
         # replaces another month would wait for that.
         with connection, connection.cursor() as cursor:
@@ -261,7 +261,6 @@ def land_again(dataset: Dataset, month: date) -> bool:
             name = fresh.as_string(cursor)
             cursor.execute("select raw.swap_month(%s, %s, %s)", [parent, month, name])
     get_run_logger().info("%s: landed %s rows again from %s", where, f"{found.rows:,}", path)
-    return True
 
 
 def archived_months() -> list[tuple[str, date]]:

@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cache, partial
@@ -82,6 +83,29 @@ for number in (signal.SIGINT, signal.SIGTERM):
 BUILD = "build --exclude-resource-type unit_test"  # as flows/build.py builds
 AS_THE_FLOWS = ("--vars", '{"trips_table": "yellow_taxi_trips"}')
 QUIETLY = ("--partial-parse", "--quiet", "--no-write-json", "--log-level-file", "none")
+
+
+@contextmanager
+def again_and_again(*reads: Callable[[], object], pause: float = 0) -> Iterator[list[object]]:
+    """Read in threads of their own, each again and again after a pause, in seconds.
+
+    Yields what they have returned; what one of them raises is raised in the end.
+    """
+    returned: list[object] = []
+    done = threading.Event()
+
+    def repeat(read: Callable[[], object]) -> None:
+        while not done.wait(pause):
+            returned.append(read())
+
+    with ThreadPoolExecutor(len(reads)) as threads:
+        repeating = [threads.submit(repeat, read) for read in reads]
+        try:
+            yield returned
+        finally:
+            done.set()
+    for one in repeating:
+        one.result()
 
 
 def free_port() -> int:

@@ -17,10 +17,12 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -28,6 +30,7 @@ import pandas as pd
 import psycopg2
 import pytest
 from conftest import (
+    again_and_again,
     build_by_hand,
     free_port,
     load_era,
@@ -41,7 +44,7 @@ from conftest import (
 )
 from made_up import made_up_month
 from pydantic import SecretStr
-from sqlalchemy import make_url
+from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from flows.archive import archive
@@ -387,25 +390,19 @@ COUNTS = {
 @contextmanager
 def counting(settings: Settings):
     """Count in a loop; yields the counts that were seen, and how often."""
-    seen, done = {name: {} for name in COUNTS}, threading.Event()
+    seen = {name: Counter() for name in COUNTS}
 
-    def count() -> None:
-        with connect(settings) as connection:
-            while not done.is_set():
-                for name, question in COUNTS.items():
-                    with connection.begin():
-                        number = connection.exec_driver_sql(question).scalar_one()
-                    seen[name][number] = seen[name].get(number, 0) + 1
+    def count(connection: Connection) -> None:
+        for name, question in COUNTS.items():
+            with connection.begin():
+                seen[name][connection.exec_driver_sql(question).scalar_one()] += 1
 
-    threads = [threading.Thread(target=count) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
+    with (
+        connect(settings) as one,
+        connect(settings) as other,
+        again_and_again(partial(count, one), partial(count, other)),
+    ):
         yield seen
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
 
 
 def with_rejected_rows(rows: int, folder: Path) -> Path:

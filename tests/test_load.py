@@ -12,7 +12,7 @@ from unittest.mock import ANY
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import load_file
+from conftest import again_and_again, load_file
 from made_up import HEADER, made_up_month
 from prefect import flow
 from sqlalchemy.exc import IntegrityError
@@ -207,21 +207,16 @@ def test_readers_see_the_old_month_until_the_new_one_is_there(warehouse):
     """A reader counts all the time while a month is replaced: it sees 1,000 rows or 2,000."""
     small, large = (made_up_month(JANUARY, rows) for rows in (1_000, 2_000))
     load_file(small, JANUARY)
-    seen, done = [], threading.Event()
+    with connect(warehouse) as connection:
 
-    def read():
-        with connect(warehouse) as connection:
-            while not done.is_set():
+        def count() -> int:
+            with connection.begin():
                 rows = connection.exec_driver_sql("select count(*) from raw.yellow_tripdata")
-                seen.append(rows.scalar_one())
-                connection.rollback()
+                return rows.scalar_one()
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for file in (large, small, large, small):
-        load_file(file, JANUARY, force=True)
-    done.set()
-    reader.join()
+        with again_and_again(count) as seen:
+            for file in (large, small, large, small):
+                load_file(file, JANUARY, force=True)
     assert set(seen) == {1_000, 2_000}
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,15 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from conftest import build_by_hand, load_file, run_dbt, run_query, set_limits, wait_until
+from conftest import (
+    again_and_again,
+    build_by_hand,
+    load_file,
+    run_dbt,
+    run_query,
+    set_limits,
+    wait_until,
+)
 from made_up import made_up_month
 from sqlalchemy import Connection
 
@@ -385,27 +392,6 @@ def test_a_publication_for_all_tables_stops_neither_loads_nor_builds(
     assert query("select count(*) from raw.malformed_lines") == [(1,)]
 
 
-@contextmanager
-def again_and_again(*reads: Callable[[], object]) -> Iterator[list[object]]:
-    """Read in threads of their own, each again and again; yields what they have returned."""
-    returned: list[object] = []
-    done = threading.Event()
-
-    def repeat(read: Callable[[], object]) -> None:
-        while not done.wait(0.1):  # what loads and builds needs the processor as well
-            returned.append(read())
-
-    threads = [threading.Thread(target=repeat, args=(read,)) for read in reads]
-    for thread in threads:
-        thread.start()
-    try:
-        yield returned
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-
-
 def dumped(settings: Settings, folder: Path) -> tuple[str, int, int] | str:
     """How many of January's raw rows and trips pg_dump writes; or what its error is."""
     path = folder / "dump.sql"
@@ -449,7 +435,9 @@ def test_dumps_and_repeatable_readers_beside_twenty_reloads_find_no_month_empty(
 
     trips_of = {1_000: query(f"select count(*) from {TRIPS}")[0][0]}
     dump = partial(dumped, january, tmp_path)
-    with again_and_again(repeatable_read, repeatable_read, copy, dump) as seen:
+    # With pauses: what loads and builds needs the processor as well.
+    kinds = (repeatable_read, repeatable_read, copy, dump)
+    with again_and_again(*kinds, pause=0.1) as seen:
         for number in range(20):
             reload(few if number % 2 else many)
             if number % 3 == 0:  # many trips, few, many ...

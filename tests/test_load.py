@@ -541,6 +541,15 @@ class TestAFileOfAnotherMonth:
         assert query("select count(*) from raw.yellow_tripdata") == [(8,)]
         assert f"{path}: its trips begin in 2020-11: 100%" in caplog.messages
 
+    def test_may_have_as_large_a_share_of_them_as_is_allowed(self, warehouse, query, tmp_path):
+        path = tmp_path / "seventy of a hundred.csv"
+        elsewhere = ROW.replace("2021-01-01", "2021-02-01")
+        path.write_text("\n".join([HEADER, *[ROW] * 70, *[elsewhere] * 30]))
+        with pytest.raises(PipelineError, match="2021-01: 70%, 2021-02: 30%"):
+            self.load(path, JANUARY, other_months_share=0.29)
+        self.load(path, JANUARY, other_months_share=0.3)  # 1 - 0.7 is more
+        assert query("select count(*) from raw.yellow_tripdata") == [(100,)]
+
     def test_is_taken_if_one_says_so(self, warehouse, query):
         self.load(made_up_month(FEBRUARY, 1_000), JANUARY, other_months_share=1)
         assert query("select count(*) from raw.yellow_tripdata") == [(1_000,)]

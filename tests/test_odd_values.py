@@ -97,6 +97,12 @@ class TestAFileWhoseRowsWouldBeRejected:
             with pytest.raises(PipelineError, match=r"trip_distance 'far' .* 6\.0% of them would"):
                 land(rows)
 
+    def test_may_have_as_large_a_share_as_is_allowed(self, land):
+        rows = trips(100)
+        for row in rows[:29]:  # 0.29 * 100 is less
+            row["trip_distance"] = "far"
+        assert land(rows, rejected_share=0.29).rows == 100
+
     @pytest.mark.parametrize(("rows", "odd"), [(9, 1), (2, 1), (3, 2), (2, 2)])
     def test_may_have_half_of_a_few(self, land, query, rows, odd):
         file = trips(rows)

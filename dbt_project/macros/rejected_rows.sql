@@ -7,18 +7,19 @@
         rejected have no passengers, so a month with few rows left out is not read again.
 -#}
 {% macro refuse_rejected_rows(month, trips, trip_count) %}
-    {%- set row_count, share = run(
-        "select row_count, coalesce(rejected_share, 1) from " ~ source('tlc', 'loads')
+    {#- As a decimal fraction: 0.29 * 100 is less than 29. -#}
+    {%- set row_count, share = rows_of(
+        "select row_count, coalesce(rejected_share, 1)::numeric from " ~ source('tlc', 'loads')
         ~ " where load_id = " ~ month.load_id
-    ).fetchone() -%}
+    )[0] -%}
     {%- set allowed = share * row_count -%}
     {%- if row_count - trip_count <= allowed -%} {{ return(none) }} {%- endif -%}
-    {%- set rejected_count, reason = run(
+    {%- set rejected_count, reason = rows_of(
         "select count(*), split_part(min(rejection_reasons), '; ', 1) from "
         ~ ref('stg_tlc__' ~ month.dataset ~ '_trips')
         ~ " where source_month = '" ~ month.source_month ~ "' and is_rejected and source_row <@ "
         ~ rows_left_out(month, trips)
-    ).fetchone() -%}
+    )[0] -%}
     {%- if rejected_count > allowed -%}
         {{ exceptions.raise_compiler_error(
             month.dataset ~ ' ' ~ month.source_month.strftime('%Y-%m') ~ ': ' ~ rejected_count ~ ' of '

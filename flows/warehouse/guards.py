@@ -226,7 +226,8 @@ def refuse_odd_values(
 
 def refuse_rejected_rows(file: SourceFile, found: Findings, allowed: float) -> None:
     """Raise a `PipelineError` if more than a share of the rows have a value that is none."""
-    if found.rejected > allowed * found.rows:
+    # Divided: a share of 0.29 of 100 rows is 28.999999999999996.
+    if found.rows and found.rejected / found.rows > allowed:
         reason = found.reason or ""
         advice = next(
             (advice for kind, advice in HOW_TO_WRITE.items() if re.match(kind, reason)), GET_AGAIN
@@ -315,7 +316,8 @@ def refuse_other_months(
         name: count / begun
         for name, count in sorted(found.trips.items(), key=lambda item: (-item[1], item[0]))
     }
-    if not shares or 1 - shares.get(f"{month:%Y-%m}", 0) <= limits.other_months_share:
+    others = begun - found.trips.get(f"{month:%Y-%m}", 0)
+    if not begun or others / begun <= limits.other_months_share:
         return
     most = [f"{name}: {share:.0%}" for name, share in [*shares.items()][:12]]
     rest = ["…"] * (len(shares) > len(most))

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # asyncpg 0.32.0 with pendulum 3.3.0: a time that is a pendulum DateTime takes many times as long to send as the same datetime.
 #
-# pendulum's DateTime is a subclass of datetime, so one would think that a driver written in C reads its fields and sends it
-# as fast. asyncpg computes the microseconds since 2000 by `value - epoch`, which for a pendulum DateTime is a method in
-# Python that makes an Interval of both ends: years, months and all. The value that arrives is the same. It matters to
-# servers that send times by the thousand: Prefect 3.9.1's, on PostgreSQL, has pendulum's times on Python before 3.13, and
-# writes several for each event and resource; in a profile of one that was busy with flows, this minus was an eighth of all its time.
-# The way round, where one writes the statement oneself: send a plain datetime of the same fields.
+# pendulum's DateTime is a subclass of datetime, so one would think that a driver written in C reads its fields and
+# sends it as fast. asyncpg computes the microseconds since 2000 by `value.astimezone(utc) - epoch`; for a pendulum
+# DateTime both are methods in Python, and the minus makes an Interval of both ends: years, months and all. The value
+# that arrives is the same. It matters to servers that send times by the thousand: Prefect 3.9.1's, on PostgreSQL, has
+# pendulum's times on Python before 3.13, and writes several for each event and resource; in a profile of one that was
+# busy with flows, this minus was an eighth of all its time. The way round, where one writes the statement oneself: send
+# a plain datetime of the same fields.
 #
 # Needs Python 3.10 to 3.13 and bash. Installs pinned packages into a temporary folder, and stops its server.
 set -euo pipefail

@@ -14,8 +14,7 @@ from flows.models.state import is_up_to_date
 from flows.plan import present_loads
 from flows.tlc.datasets import DATASETS, DatasetMonth
 from flows.warehouse import archive as module
-from flows.warehouse.archive import archive_month
-from flows.warehouse.backup import sha256_of
+from flows.warehouse.archive import archive_month, sha256_of
 from flows.warehouse.connection import connect
 
 JANUARY, FEBRUARY = date(2021, 1, 1), date(2021, 2, 1)

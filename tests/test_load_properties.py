@@ -29,6 +29,7 @@ ROW = b"1,2021-01-01 00:30:10,2021-01-01 00:36:12,1,2.10,1,N,142,43,2,8,3,0.5,0,
 THE_SAME_EACH_TIME = settings(
     deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
+
 FIELDS = st.sampled_from(
     [
         *(b"1", b"", b"1.0", b".20", b"1e2", b"01/31/2021 0:30", b'"a"', b'"a,b"', b'"a""b"'),

@@ -13,7 +13,7 @@
                     and shobj_description(oid, 'pg_authid') like 'nyc-taxi-elt: %'
                     and not has_table_privilege(oid, '{{ relation }}', '{{ privilege }}')
             {% endset %}
-            {% for (role,) in run(ours).fetchall() %}
+            {% for (role,) in rows_of(ours) %}
                 {% do run("grant " ~ privilege ~ " on " ~ relation ~ " to " ~ adapter.quote(role)) %}
             {% endfor %}
         {% endfor %}

@@ -110,7 +110,7 @@
 {#- Tables and views of this project that no model makes any more: people still read them, and nothing
     keeps them up to date. -#}
 {% macro name_what_no_model_makes(names) %}
-    {%- set left_over = run(
+    {%- set left_over = rows_of(
         "select case relkind when 'v' then 'view' else 'table' end, pg_class.oid::regclass::text
         from pg_class
         where relkind in ('r', 'p', 'v') and raw.is_ours(pg_class.oid)
@@ -128,17 +128,24 @@
 {% endmacro %}
 
 
-{#- Run statements; returns the driver's cursor. `run_query` makes a table of the result, with types that
-    it guesses from the values, which takes longer than most of these statements. -#}
+{#- Run statements whose results nobody reads. `run_query` would make a table of them, which takes longer
+    than most of these statements. -#}
 {% macro run(statements) %}
-    {%- set _, cursor = adapter.add_query(statements, auto_begin=false) -%}
-    {{ return(cursor) }}
+    {%- do adapter.execute(statements, fetch=false) -%}
 {% endmacro %}
 
 
-{#- The value of an expression in SQL. -#}
+{#- The rows that a query finds, as tuples of what the driver makes of the values: `run_query` makes its own
+    types. It has no comment of dbt's, so it is for what is over in a moment. -#}
+{% macro rows_of(query) %}
+    {%- set _, cursor = adapter.add_query(query, auto_begin=false) -%}
+    {{ return(cursor.fetchall()) }}
+{% endmacro %}
+
+
+{#- The one value that `select …` finds. -#}
 {% macro ask(expression) %}
-    {{ return(run('select ' ~ expression).fetchone()[0]) }}
+    {{ return(rows_of('select ' ~ expression)[0][0]) }}
 {% endmacro %}
 
 

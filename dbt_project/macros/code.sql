@@ -21,8 +21,8 @@
 {% endmacro %}
 
 
-{#- The models and seeds that a node reads itself. By their names: a node of the graph that is looked at
-    is made anew, as a dictionary, and so it is where one asks whether the graph has it. -#}
+{#- The models and seeds that a node reads itself. Told by how their ids begin: to look one up in `graph.nodes`
+    makes a dictionary of it, and `id in graph.nodes` does too. -#}
 {% macro nodes_below(node) %}
     {%- set found = [] -%}
     {%- for id in node.depends_on.nodes if id.startswith(('model.', 'seed.')) -%}

@@ -1,5 +1,5 @@
 {#-
-    The months of which a relation is to be built, as rows of (dataset, source_month, load_id, code,
+    The months of which a relation is to be built, each with (dataset, source_month, load_id, code,
     why): those that have been loaded since it was last built (for what is made of the trips: built
     since), that other code has built, or that are not in it any more; or all of them. A month without
     a load_id is gone from the raw table. Logs how many months are built again, and why. Without those
@@ -63,7 +63,7 @@
     {%- set is_of_raw_rows = reads_raw_rows(model) -%}
     {%- set may_stay = is_of_raw_rows and not has_new_shape -%}
     {%- set left_out = env_var('LEFT_OUT_MONTHS', '').split(',') if may_stay else [] -%}
-    {%- for dataset, source_month, load_id, code, why in run(query) -%}
+    {%- for dataset, source_month, load_id, code, why in rows_of(query) -%}
         {%- set month = {
             'dataset': dataset, 'source_month': source_month, 'load_id': load_id, 'code': code, 'why': why,
         } -%}
@@ -94,7 +94,7 @@
     {%- endfor -%}
     {%- if not queries -%} {{ return(none) }} {%- endif -%}
     {%- set gone, archived = [], [] -%}
-    {%- for month, is_archived in run(queries | join(' union all ')) -%}
+    {%- for month, is_archived in rows_of(queries | join(' union all ')) -%}
         {%- do (archived if is_archived else gone).append(month) -%}
     {%- endfor -%}
     {%- if gone -%}
@@ -188,9 +188,8 @@
     a comment which builds of the months these are, which `remember_tested_months` reads. -#}
 {% macro months_to_test(relation) -%}
     {%- if not execute -%} {{ return('true') }} {%- endif -%}
-    {#- Not all nodes of the graph: each that is looked at is made anew, as a dictionary. -#}
     {%- set models = [] -%}
-    {%- for id in model.depends_on.nodes if id.startswith('model.') -%}
+    {%- for id in nodes_below(model) -%}
         {%- set below = graph.nodes[id] -%}
         {%- if below.alias == relation.identifier -%} {%- do models.append(below) -%} {%- endif -%}
     {%- endfor -%}
@@ -216,7 +215,7 @@
         order by dataset, source_month
     {%- endset -%}
     {%- set months, keys = [], [] -%}
-    {%- for dataset, source_month, build_id in run(query) -%}
+    {%- for dataset, source_month, build_id in rows_of(query) -%}
         {%- do months.append(dataset ~ ' ' ~ source_month ~ ' ' ~ build_id) -%}
         {%- do keys.append(
             "('" ~ dataset ~ "', '" ~ source_month ~ "')" if 'dataset' in models[0].columns

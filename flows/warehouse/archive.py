@@ -26,7 +26,6 @@ from psycopg2.sql import SQL, Identifier
 from flows.errors import RETRIES, PipelineError, TransientError
 from flows.settings import DATA
 from flows.tlc.datasets import Dataset
-from flows.warehouse.backup import sha256_of
 from flows.warehouse.connection import connect, driver_of, in_one_line, value_of
 from flows.warehouse.load import (
     ask_for_month,
@@ -441,6 +440,12 @@ def content_of(path: Path) -> tuple[int, str]:
     while reader.read():
         pass
     return reader.rows, reader.hash.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """A file's hash."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(folder: Path) -> None:

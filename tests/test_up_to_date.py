@@ -160,7 +160,7 @@ class TestSomeOfTheRows:
         before = query(state)
         is_done, said = run_dbt(january, command)
         assert not is_done
-        assert "would leave tables with some of their rows" in said
+        assert "would leave tables with some of their rows, for everybody who reads them" in said
         assert query(state) == before
         assert query("select count(*) > 200 from taxi_zones") == [(True,)]
 
@@ -176,7 +176,7 @@ class TestSomeOfTheRows:
         words = f"clone --full-refresh --state {target(january)} --select trips"
         is_done, said = run_dbt(january, words)
         assert not is_done
-        assert "would make relations of this warehouse out of themselves" in said
+        assert "of this warehouse out of themselves. For tables of your own, build into" in said
         assert query("select count(*) from trips") == before
 
 
@@ -299,7 +299,7 @@ def test_a_materialization_that_drops_what_people_have_built_is_refused(january,
     )
     is_done, said = run_dbt(january, "run --select trip_faults")
     assert not is_done
-    assert "trip_faults.sql: materialized='table' drops what people" in said
+    assert "trip_faults.sql: materialized='table' drops what people have built on" in said
     assert "materialized='replaced_table'" in said
     query("select * from mine")
 

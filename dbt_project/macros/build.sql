@@ -31,8 +31,8 @@
     ) -%}
     {%- if in_the_way -%}
         {{ exceptions.raise_compiler_error(
-            in_the_way ~ " in this database: not made by this project, which needs the name. Rename or
-            move, or use another database: POSTGRES_DB"
+            in_the_way ~ " in this database: not made by this project, which needs the name. Rename or "
+            ~ "move, or use another database: POSTGRES_DB"
         ) }}
     {%- endif -%}
     {%- do refuse_what_reads_nothing() -%}
@@ -51,8 +51,8 @@
     {%- endfor -%}
     {%- if asked -%}
         {{ exceptions.raise_compiler_error(
-            asked | join(' and ') ~ " would leave tables with some of their rows, for everybody who reads
-            them: nothing was built. Leave it out; --target dev builds a few months, in tables of your own"
+            asked | join(' and ') ~ " would leave tables with some of their rows, for everybody who reads "
+            ~ "them: nothing was built. Leave it out; --target dev builds a few months, in tables of your own"
         ) }}
     {%- endif -%}
 {% endmacro %}
@@ -62,8 +62,8 @@
     itself. -#}
 {% materialization clone, adapter='postgres' %}
     {{ exceptions.raise_compiler_error(
-        "dbt clone would make relations of this warehouse out of themselves. For tables of your own, build
-        into the target dev"
+        "dbt clone would make relations of this warehouse out of themselves. For tables of your own, build "
+        ~ "into the target dev"
     ) }}
 {% endmaterialization %}
 
@@ -78,8 +78,8 @@
         {%- set node = graph.nodes[id] -%}
         {%- if node.config.materialized in instead -%}
             {{ exceptions.raise_compiler_error(
-                node.original_file_path ~ ": materialized='" ~ node.config.materialized ~ "' drops what people
-                have built on the relation. Write materialized='" ~ instead[node.config.materialized] ~ "'"
+                node.original_file_path ~ ": materialized='" ~ node.config.materialized ~ "' drops what people "
+                ~ "have built on the relation. Write materialized='" ~ instead[node.config.materialized] ~ "'"
             ) }}
         {%- endif -%}
     {%- endfor -%}
@@ -100,8 +100,8 @@
     ) -%}
     {%- if missing -%}
         {{ exceptions.raise_compiler_error(
-            missing ~ ": read by what was to be built, and not there yet. `dbt build` makes all; `dbt run`
-            needs `dbt seed` before, and --select a plus before the model's name"
+            missing ~ ": read by what was to be built, and not there yet. `dbt build` makes all; `dbt run` "
+            ~ "needs `dbt seed` before, and --select a plus before the model's name"
         ) }}
     {%- endif -%}
 {% endmacro %}

@@ -74,18 +74,15 @@
     `trips` is the table of the month's trips, where it is not yet in its place.
 -#}
 {% macro rows_left_out(month, trips=none) %}
-    {%- set found = [] -%}
-    {%- for id in nodes_below(graph.nodes['model.' ~ project_name ~ '.trips'])
-        if graph.nodes[id].config.meta.dataset == month.dataset -%}
-        {%- do found.append(name_of_node(graph.nodes[id])) -%}
-    {%- endfor %}
+    {%- set model = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('config.meta.dataset', 'equalto', month.dataset) | first %}
     (
         select coalesce(range_agg(int8range(raw_rows.source_row, raw_rows.source_row, '[]')), '{}')
         from {{ source('tlc', month.dataset ~ '_tripdata') }} as raw_rows
         where
             raw_rows.source_month = '{{ month.source_month }}'
             and not exists (
-                select from {{ trips or found[0] }} as trips
+                select from {{ trips or name_of_node(model) }} as trips
                 where
                     trips.source_month = raw_rows.source_month
                     and trips.source_row = raw_rows.source_row

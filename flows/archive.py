@@ -69,8 +69,7 @@ from flows.errors import ONLY_LOG, RETRIES, PipelineError, UsageError
 from flows.land import error_of, reason_of
 from flows.plan import present_loads
 from flows.prepare import prepare_warehouse
-from flows.warehouse import archive as archives
-from flows.warehouse.archive import Archived, archive_month, pack_month
+from flows.warehouse.archive import Archived, archive_month, land_again, pack_month
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ land_month_again = task(
     task_run_name="land {dataset.name} {month:%Y-%m} again",
     cache_policy=NO_CACHE,
     **RETRIES,
-)(archives.land_again)
+)(land_again)
 
 archive = flow(name="archive", flow_run_name=run_name, on_failure=[alert], on_crashed=[alert])(
     archive_months

@@ -94,7 +94,6 @@ from uuid import UUID
 from prefect import State, flow, get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
@@ -105,6 +104,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.alerts import alert
 from flows.build import build_if_needed
 from flows.errors import RETRIES, PipelineError
+from flows.interrupt import unfinished_parts
 from flows.land import error_of, reason_of, save_failures
 from flows.plan import new_or_changed, present_loads
 from flows.prepare import prepare_warehouse
@@ -149,14 +149,9 @@ def why_none_begins() -> str:
 
     A backfill takes a place of a worker itself: with a single place it would wait for ever.
     """
-    parts = FlowRunFilter.model_validate(
-        {
-            "parent_flow_run_id": {"any_": [flow_run.get_id()]},
-            "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}},
-        }
-    )
     with get_client(sync_client=True) as client:
-        states = {run.state_type for run in client.read_flow_runs(flow_run_filter=parts)}
+        months = unfinished_parts(client, [flow_run.get_id() or ""])
+        states = {run.state_type for run in months}
         if states != {StateType.SCHEDULED}:
             return ""
         pool = client.read_deployment_by_name(LAND).work_pool_name or ""

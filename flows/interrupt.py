@@ -21,6 +21,9 @@ from weakref import WeakSet
 from flows import temporary_server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas import FlowRun
     from psycopg2.extensions import connection as Connection
 
@@ -118,21 +121,25 @@ def cancel_runs() -> None:
     if not runs:
         return
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelled, Cancelling
 
-    unfinished = {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED"]}}
-    parts = FlowRunFilter.model_validate(
-        {"parent_flow_run_id": {"any_": runs}, "state": unfinished}
-    )
     with get_client(sync_client=True) as client:
         set_state = partial(client.set_flow_run_state, force=True)
         for run_id in runs:
             set_state(run_id, Cancelled(message="interrupted"))
-        for run in client.read_flow_runs(flow_run_filter=parts):
+        for run in unfinished_parts(client, runs):
             is_on_a_worker = run.deployment_id and run.state_type == StateType.RUNNING
             set_state(run.id, Cancelling() if is_on_a_worker else Cancelled())
+
+
+def unfinished_parts(client: "SyncPrefectClient", of: "Sequence[UUID | str]") -> "list[FlowRun]":
+    """The runs that these runs have begun and that have not ended."""
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    unfinished = {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}
+    parts = {"parent_flow_run_id": {"any_": [*of]}, "state": unfinished}
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(parts))
 
 
 def hidden_signal(error: Exception) -> BaseException | None:

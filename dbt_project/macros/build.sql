@@ -136,7 +136,7 @@
 
 
 {#- The rows that a query finds, as tuples of what the driver makes of the values: `run_query` makes its own
-    types. It has no comment of dbt's, so it is for what is over in a moment. -#}
+    types. Without dbt's comment that names the node. -#}
 {% macro rows_of(query) %}
     {%- set _, cursor = adapter.add_query(query, auto_begin=false) -%}
     {{ return(cursor.fetchall()) }}

@@ -214,7 +214,7 @@ def refuse_odd_values(
     found = findings(cursor, dataset, month, fresh, trips.columns, percent)
     refuse_converted_times(cursor, month, file, fresh, pickup)
     refuse_turned_dates(month, file, found, limits)
-    share, allowed = found.rejected / max(found.rows, 1), limits.rejected_share
+    share, allowed = found.rejected_share, limits.rejected_share
     if percent < 100 and allowed / 2 <= share <= allowed * 2:  # a sample is too near to tell
         found = findings(cursor, dataset, month, fresh, trips.columns, 100)
     if found.rows < ENOUGH_ROWS:
@@ -226,15 +226,14 @@ def refuse_odd_values(
 
 def refuse_rejected_rows(file: SourceFile, found: Findings, allowed: float) -> None:
     """Raise a `PipelineError` if more than a share of the rows have a value that is none."""
-    # Divided: a share of 0.29 of 100 rows is 28.999999999999996.
-    if found.rows and found.rejected / found.rows > allowed:
+    if found.rejected_share > allowed:
         reason = found.reason or ""
         advice = next(
             (advice for kind, advice in HOW_TO_WRITE.items() if re.match(kind, reason)), GET_AGAIN
         )
         raise PipelineError(
             f"{file.source}: {reason}, in {found.rejected_for_it:,} of {found.rows:,} rows that "
-            f"were looked at. {found.rejected / found.rows:.1%} of them would be rejected, where "
+            f"were looked at. {found.rejected_share:.1%} of them would be rejected, where "
             f"{allowed:.1%} may be. {advice}, or allow more with limits.rejected_share"
         )
 

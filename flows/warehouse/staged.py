@@ -81,6 +81,11 @@ class Findings:
     turned: int  # in other months of the year, on the day that has the number of the file's month
     months_turned: int
 
+    @property
+    def rejected_share(self) -> float:
+        """Divided, to be compared with what is allowed: 0.29 * 100 is less than 29."""
+        return self.rejected / max(self.rows, 1)
+
 
 def findings(
     cursor: Cursor,
